@@ -26,6 +26,7 @@ from storage.incident_alerts import Joined
 from storage.incident_impacts import Impact, Met
 from storage.incident_timelines import Line, Source
 from storage.incidents import Incident, Kind, State
+from storage.past import incidents as past_incidents
 from storage.post_mortems import ActionItem
 from storage.store import Session
 
@@ -62,6 +63,27 @@ async def read(s: Session, id: int, now_us: int, price: config.Price | None = No
         alerts=tuple(joined),
         runbooks=tuple(dict.fromkeys(named)),
         now_us=now_us,
+    )
+
+
+async def read_at(s: Session, id: int, at_us: int, price: config.Price | None = None) -> View:
+    """An incident as far as it was at a past moment.
+
+    Raises:
+        NotFound: there is no such incident, or it had not been opened.
+    """
+    incident = await past_incidents.find(s, id, at_us)
+    joined = await past_incidents.alerts_of(s, id, at_us)
+    known = await alerts.of_ids(s, [each.alert_id for each in joined])
+    named = [each.runbook for each in known.values() if each.runbook is not None]
+    return View(
+        incident=incident,
+        impact=await incident_impacts.count(s, incident, at_us, price),
+        timeline=tuple(await incident_timelines.read_at(s, incident, at_us)),
+        items=tuple(await past_incidents.items(s, at_us, id)),
+        alerts=tuple(joined),
+        runbooks=tuple(dict.fromkeys(named)),
+        now_us=at_us,
     )
 
 

@@ -174,7 +174,7 @@ class Reader:
         facts.processes = await processes.every(s)
         facts.upstreams = await upstreams.health(s)
         facts.alerts = await alerts.active(s)
-        facts.silences = await silences.lasting(s, facts.now_us) if facts.alerts else ()
+        facts.silences = await silences.lasting(s, facts.now_us)
         facts.undelivered = await notifications.backlog(s)
         facts.alert_round = await alert_rounds.last(s)
         facts.alert_faults = await alert_rounds.faults(s)

@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from app import errors
-from storage import rollout_steps, rollout_syntax
+from storage import rollout_guards, rollout_steps, rollout_syntax
 from storage.errors import Invalid
 from storage.rollout_policies import Policy
 from storage.rollout_steps import Strategy
@@ -153,7 +153,7 @@ class Plan:
     """The steps of a rollout, the guards that it is held to, and what is notified of its moves."""
 
     steps: tuple[rollout_steps.Step, ...]
-    guards: tuple[rollout_steps.Guard, ...]
+    guards: tuple[rollout_guards.Guard, ...]
     notify: tuple[str, ...]
 
     def lines(self) -> list[str]:
@@ -174,9 +174,9 @@ def planned(arguments: Mapping[str, Any]) -> Plan:
     steps = rollout_steps.DEFAULTS[strategy]
     if "steps" in arguments:
         steps = msgspec.convert(arguments["steps"], tuple[rollout_steps.Step, ...])
-    guards = rollout_steps.GUARDS
+    guards = rollout_guards.GUARDS
     if "guards" in arguments:
-        guards = msgspec.convert(arguments["guards"], tuple[rollout_steps.Guard, ...])
+        guards = msgspec.convert(arguments["guards"], tuple[rollout_guards.Guard, ...])
     try:
         rollout_steps.check(steps, guards)
         rollout_steps.fits(strategy, steps, guards)

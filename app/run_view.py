@@ -17,6 +17,7 @@ from runbooks.steps import Runbook
 from runbooks.values import Value
 from storage import errors, run_events, run_steps, runs
 from storage.home.paths import Home
+from storage.past import runs as past_runs
 from storage.run_events import Event
 from storage.runs import Run, State
 from storage.store import Session
@@ -87,8 +88,30 @@ async def read(s: Session, home: Home, id: int, now_us: int) -> View:
     )
 
 
+async def read_at(s: Session, home: Home, id: int, at_us: int) -> View:
+    """A run as far as it was at a past moment, without the live values, which are not recorded.
+
+    Raises:
+        NotFound: there is no such run, or it had not begun.
+    """
+    run = await past_runs.find(s, id, at_us)
+    events = await past_runs.events_of(s, run.id, at_us)
+    books = {} if run.book is not None else catalog.every(home)
+    book = undo_plan.walked(run, books)
+    known = {step.name: step for step in await past_runs.steps_of(s, run.id, at_us)}
+    rows = () if book is None else await _rows(s, book, run, known, None)
+    people = list(dict.fromkeys(each.actor for each in events if each.actor != "runner"))
+    return View(
+        run=run,
+        title=run.runbook if book is None else book.title,
+        rows=rows,
+        events=tuple(events),
+        people=tuple(people or [run.actor]),
+    )
+
+
 async def _rows(
-    s: Session, book: Runbook, run: Run, known: Mapping[str, run_steps.Step], now_us: int
+    s: Session, book: Runbook, run: Run, known: Mapping[str, run_steps.Step], now_us: int | None
 ) -> tuple[Row, ...]:
     rows = []
     passed_until: str | None = None
@@ -103,16 +126,19 @@ async def _rows(
 
 
 async def _row(
-    s: Session, book: Runbook, step: steps.Step, run: Run, at: run_steps.Step | None, now_us: int,
-    *, passed: bool,
+    s: Session, book: Runbook, step: steps.Step, run: Run, at: run_steps.Step | None,
+    now_us: int | None, *, passed: bool,
 ) -> Row:  # fmt: skip
+    """One step; `now_us` is None in the past, where nothing is looked at."""
     here = at is not None and at.ended_at_us is None and run.state in {State.RUNNING, State.WAITING}
-    live = await _live(s, step.look or step.verify, run, now_us) if here else None
+    live = None
+    if here and now_us is not None:
+        live = await _live(s, step.look or step.verify, run, now_us)
     after = None if at is None else at.after
-    if here and at is not None and at.intent_id is not None and after is None:
+    if here and at is not None and at.intent_id is not None and after is None and now_us:
         after = await _live(s, step.verify, run, now_us)  # it is verified now
     effect = ""
-    if here and at is not None and at.intent_id is None:
+    if here and at is not None and at.intent_id is None and now_us is not None:
         effect = await _effect(s, book, step, run, at)
     state = "passed" if passed else ""
     if at is not None:

@@ -188,24 +188,13 @@ class Tui(App[None]):
         self.past_us = at_us
         self._frozen, self._freezing = None, False
         self.guard.disarm()
-        if (place := self.place) is not None and self._then(place.where):
-            self._open("pulse")
-        elif place is not None:
+        if (place := self.place) is not None:
             self.poller.look_at(self._wanted(place))
-
-    def _then(self, name: str) -> str:
-        """Why a place cannot be shown as of the past moment that is shown; empty when it can."""
-        if self.past_us is None or name in keymap.PAST:
-            return ""
-        return f"Only the {name} of now are known; :now returns to them."
 
     # Going places
 
     def go(self, name: str, what: str = "") -> None:
         """Open a place; esc comes back here."""
-        if why := self._then(name):
-            self.prompt_line.say(why, "warn")
-            return
         here = self.place
         if here is not None and here.where != name:
             self._trail = [step for step in self._trail if step != name][-8:]
@@ -251,7 +240,7 @@ class Tui(App[None]):
             self.poller.look_at(self._wanted(place))
         elif self._trail:
             before = self._trail.pop()
-            self._open("pulse" if self._then(before) else before)
+            self._open(before)
         elif place is not None and place.where != "pulse":
             self._open("pulse")
 

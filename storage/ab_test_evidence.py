@@ -46,7 +46,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
     `request` and `rating` are the newest that were looked at. `marks` has for each goal the counts
     of all arms at the end of each block: the sequential test of two rates wants them so.
-    `ratio_units` is how many units there were when their ratio was last checked.
+    `ratio_units` is how many units there were when their ratio was last checked. `scored` is the
+    newest request whose answer was looked at by online scoring.
     """
 
     request: int = 0
@@ -54,6 +55,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     arms: tuple[ArmEvidence, ...] = ()
     marks: tuple[tuple[tuple[Count, ...], ...], ...] = ()
     ratio_units: int = 0
+    scored: int = 0
 
     @property
     def units(self) -> int:

@@ -15,7 +15,7 @@ from sqlmodel import Field, SQLModel, col
 from storage import errors
 from storage.ab_test_goals import Goal
 from storage.ab_test_states import State, Why
-from storage.rollout_steps import Guard
+from storage.rollout_guards import Guard
 from storage.service_rows import Owner, OwnerKind
 from storage.splits import Arm
 

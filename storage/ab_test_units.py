@@ -17,10 +17,12 @@ from sqlalchemy import delete, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
-from storage import ab_test_evidence, ab_tests, requests
+from storage import ab_test_evidence, ab_tests, online_scores, requests, rollout_guards
 from storage.ab_test_evidence import Evidence
 from storage.ab_test_rows import AbTestRow
+from storage.ab_tests import AbTest
 from storage.feedback import FeedbackRow
+from storage.online_scores import Rate
 from storage.requests import Class, Outcome, RequestRow
 from storage.store import upsert
 
@@ -99,7 +101,8 @@ class Fresh(msgspec.Struct, frozen=True, kw_only=True):
     """What was recorded since the last look, and what is known of its units already.
 
     `last_rating` is the newest rating that was looked for, of whichever request. `more`: there is
-    so much that the next look should follow at once.
+    so much that the next look should follow at once. `scores` are all online scores since the arms
+    have traffic, up to request `scored`; None where no guard needs them, or there are no new ones.
     """
 
     requests: tuple[Seen, ...] = ()
@@ -107,6 +110,8 @@ class Fresh(msgspec.Struct, frozen=True, kw_only=True):
     last_rating: int = 0
     known: Mapping[str, Exposed] = msgspec.field(default_factory=dict)
     more: bool = False
+    scored: int = 0
+    scores: tuple[Rate, ...] | None = None
 
 
 async def newest(s: AsyncSession) -> tuple[int, int]:
@@ -149,6 +154,17 @@ async def fresh(s: AsyncSession, ab_test_id: int, evidence: Evidence, limit: int
     )  # fmt: skip
 
 
+async def with_scores(s: AsyncSession, test: AbTest, evidence: Evidence, found: Fresh) -> Fresh:
+    """The same with the online scores, where a guard counts them and there are new ones."""
+    if not any(guard.measure in rollout_guards.SCORED for guard in test.guards):
+        return found
+    scoring = await online_scores.find(s, test.service)
+    if scoring is None or scoring.cursor == evidence.scored or test.exposed_at_us is None:
+        return found
+    scores = await online_scores.rates(s, test.exposed_at_us, service=test.service)
+    return msgspec.structs.replace(found, scored=scoring.cursor, scores=tuple(scores))
+
+
 async def record(
     s: AsyncSession, ab_test_id: int, units: Iterable[Exposed], evidence: Evidence
 ) -> None:
@@ -173,15 +189,18 @@ async def values(s: AsyncSession, ab_test_id: int, column: str) -> dict[int, lis
 
 
 async def log(
-    s: AsyncSession, ab_test_id: int, limit: int = 1_000, *, after: str = ""
-) -> list[Exposed]:
-    """The exposure log in the order of the hashes; with `after`, from behind that unit on."""
+    s: AsyncSession, ab_test_id: int, limit: int = 1_000, *, after: str = "",
+    until_us: int | None = None,
+) -> list[Exposed]:  # fmt: skip
+    """The exposure log in the order of the hashes: from behind `after`, up to a moment."""
     query = (
         select(UnitRow)
         .where(col(UnitRow.ab_test_id) == ab_test_id, col(UnitRow.unit) > after)
         .order_by(col(UnitRow.unit))
         .limit(limit)
     )
+    if until_us is not None:
+        query = query.where(col(UnitRow.at_us) <= until_us)
     return [_exposed(row) for row in await s.scalars(query)]
 
 

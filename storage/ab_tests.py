@@ -24,7 +24,7 @@ from storage import (
 from storage.ab_test_goals import Goal
 from storage.ab_test_rows import AbTest, AbTestRow, find, latest, record, tail, under_way
 from storage.ab_test_states import EXPOSED, MOVES, OPEN, State, Why
-from storage.rollout_steps import Guard
+from storage.rollout_guards import Guard
 from storage.splits import Arm, check_arms
 
 __all__ = [

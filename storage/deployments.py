@@ -213,7 +213,15 @@ async def resolve(s: AsyncSession, name: str) -> Deployment:
     Raises:
         NotFound: no name begins so, or several do; the message lists them.
     """
-    known = await every(s)
+    return called(name, await every(s))
+
+
+def called(name: str, known: Collection[Deployment]) -> Deployment:
+    """The one of several that has this name, or whose name alone begins so.
+
+    Raises:
+        NotFound: no name begins so, or several do; the message lists them.
+    """
     exact = [each for each in known if each.name == name]
     fitting = exact or [each for each in known if name and each.name.startswith(name)]
     if len(fitting) == 1:

@@ -52,10 +52,10 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True):
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """Feedback of one release."""
 
-    up: int
-    down: int
-    correct: int
-    wrong: int
+    up: int = 0
+    down: int = 0
+    correct: int = 0
+    wrong: int = 0
 
 
 async def add(

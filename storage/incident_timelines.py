@@ -44,6 +44,21 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     before: bool = False
 
 
+async def read_at(s: AsyncSession, incident: Incident, at_us: int) -> list[Line]:
+    """The lines that had been recorded at a past moment; `incident` is as it was then."""
+    late = {
+        (event.at_us, event.sentence)
+        for event in await incident_events.of(s, incident.id)
+        if event.recorded_at_us > at_us
+    }
+    return [
+        line
+        for line in await read(s, incident, at_us)
+        if line.at_us <= at_us
+        and not (line.source is Source.INCIDENT and (line.at_us, line.sentence) in late)
+    ]
+
+
 async def read(s: AsyncSession, incident: Incident, now_us: int) -> list[Line]:
     """All lines, oldest first, from an hour before the incident to its end."""
     begin = incident.began_at_us - changes.LOOK_BACK_US

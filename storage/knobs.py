@@ -29,6 +29,7 @@ NAMES: Final[Mapping[str, tuple[int, int]]] = MappingProxyType(
         "weight_background": (1, 1000),
         "prefix_cache": (0, 1),
         "prefill_ms": (0, 10_000),
+        "prefill_every": (1, 1000),
     }
 )
 
@@ -42,7 +43,8 @@ DEFAULTS: Final[Mapping[str, int]] = MappingProxyType(
         "weight_batch": 30,
         "weight_background": 10,
         "prefix_cache": 1,
-        "prefill_ms": 120,
+        "prefill_ms": 180,
+        "prefill_every": 24,
     }
 )
 

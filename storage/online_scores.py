@@ -7,6 +7,7 @@ recorded. Every check passes or fails, so a release has a rate with an interval.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Final
 
 import msgspec
@@ -14,8 +15,10 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
-from storage import ledger, measures, requests, services
+from storage import ledger, measures, requests, rollout_guards, services
 from storage.requests import Outcome, RequestRow
+from storage.rollout_guards import Guard
+from storage.service_rows import Service
 from storage.store import insert_new
 from storage.texts import TextRow
 
@@ -179,8 +182,27 @@ async def record(s: AsyncSession, service: str, cursor: int, scored: list[Scored
         await s.flush()
 
 
+async def find(s: AsyncSession, service: str) -> Scoring | None:
+    """How many of a service's answers are scored, and up to which request; None where none are."""
+    row = await s.get(ScoringRow, service, populate_existing=True)
+    return None if row is None else msgspec.convert(row, Scoring, from_attributes=True)
+
+
+async def missing(s: AsyncSession, service: Service, guards: Sequence[Guard]) -> str:
+    """Which of the guards would never count anything, and what to do; empty where all do."""
+    name = next((each.name for each in guards if each.measure in rollout_guards.SCORED), None)
+    if name is None:
+        return ""
+    said = f"{name} counts scored answers, and no answer of {service.name} is scored"
+    if not service.record_text:
+        return f"{said}: its texts are not recorded (`paddock services set --record-text`)."
+    if await find(s, service.name) is None:
+        return f"{said}: `paddock scoring set {service.name} 10` scores 10 % of them."
+    return ""
+
+
 async def rates(
-    s: AsyncSession, since_us: int, until_us: int, service: str | None = None
+    s: AsyncSession, since_us: int, until_us: int = 2**62, service: str | None = None
 ) -> list[Rate]:
     """The rates of the answers whose requests came in a range, by service, release and check."""
     query = (

@@ -146,13 +146,18 @@ async def finish_item(
     return _item(row)
 
 
-async def items(s: AsyncSession, incident_id: int | None = None) -> list[ActionItem]:
-    """The action items of an incident, oldest first; without one, all that are not done."""
+async def items(
+    s: AsyncSession, incident_id: int | None = None, *, done: bool = False
+) -> list[ActionItem]:
+    """The action items of an incident, oldest first; without one, those of all incidents.
+
+    Those of all incidents are only the ones that are not done, unless `done` asks for the others.
+    """
     query = select(ItemRow).order_by(col(ItemRow.id))
-    if incident_id is None:
-        query = query.where(col(ItemRow.done_at_us).is_(None))
-    else:
+    if incident_id is not None:
         query = query.where(col(ItemRow.incident_id) == incident_id)
+    elif not done:
+        query = query.where(col(ItemRow.done_at_us).is_(None))
     return [_item(row) for row in await s.scalars(query)]
 
 

@@ -7,16 +7,19 @@ as much as is new. Never judges. Read by every package; kept with a look, by `ro
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
 from sqlalchemy import ColumnElement, Integer, case, column, func, select, table
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from storage import feedback, requests, shadow_comparisons
+from storage import feedback, online_scores, requests, rollout_guards, shadow_comparisons
+from storage.feedback import Counts
+from storage.online_scores import Rate
 from storage.requests import Class, Outcome
+from storage.rollout_guards import Guard, Measure
 from storage.rollout_rows import Impact, Rollout, RolloutRow
-from storage.rollout_steps import Guard, Measure
 
 REQUESTS: Final = table(
     "requests",
@@ -49,11 +52,13 @@ class Block(msgspec.Struct, frozen=True, array_like=True):
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """The counts of the guards, in their order, of requests that arrived since `began_us`.
 
-    `last` is the number of the newest request, or comparison of a copy, that was looked at.
+    `last` is the number of the newest request, or comparison of a copy, that was looked at;
+    `scored` that of the newest request whose answer was looked at by online scoring.
     """
 
     began_us: int = 0
     last: int = 0
+    scored: int = 0
     counts: tuple[Count, ...] = ()
     blocks: tuple[Block, ...] = ()
 
@@ -84,18 +89,22 @@ async def count(s: AsyncSession, rollout: Rollout) -> Evidence:
     until = await requests.last(s)
     fresh = await _fresh(s, rollout, before, until)
     thumbs = await feedback.counts(s, before.began_us, service=rollout.service)
-    given = thumbs.get((rollout.service, rollout.candidate))
+    given = thumbs.get((rollout.service, rollout.candidate), Counts())
+    scored, passed = await _scored(s, rollout, before)
     counts = []
     for guard, old, new in zip(rollout.guards, before.counts, fresh, strict=True):
         if not guard.counts(copies=False):
             counts.append(old)
-        elif guard.measure is Measure.THUMBS_DOWN:
-            counts.append(Count() if given is None else Count(given.up + given.down, given.down))
+        elif guard.measure in rollout_guards.RATED:
+            counts.append(rated(guard, given))
+        elif guard.measure in rollout_guards.SCORED:
+            counts.append(old if passed is None else passed.get(guard.measure, Count()))
         else:
             counts.append(Count(old.n + new.n, old.events + new.events))
     return Evidence(
-        began_us=before.began_us, last=until, counts=tuple(counts), blocks=before.blocks
-    )
+        began_us=before.began_us, last=until, scored=scored, counts=tuple(counts),
+        blocks=before.blocks,
+    )  # fmt: skip
 
 
 async def impact(s: AsyncSession, rollout: Rollout, ended_us: int, at_us: int) -> Impact | None:
@@ -147,8 +156,40 @@ async def _of_copies(s: AsyncSession, rollout: Rollout, before: Evidence) -> Evi
     return Evidence(began_us=before.began_us, last=last, counts=counts)
 
 
+async def _scored(
+    s: AsyncSession, rollout: Rollout, before: Evidence
+) -> tuple[int, Mapping[str, Count] | None]:
+    """Up to which request answers are scored, and what each check found of the candidate's.
+
+    None where nothing was scored since: scores are counted anew, which costs more than a request.
+    """
+    if not any(guard.measure in rollout_guards.SCORED for guard in rollout.guards):
+        return before.scored, None
+    scoring = await online_scores.find(s, rollout.service)
+    if scoring is None or scoring.cursor == before.scored:
+        return before.scored, None
+    found = await online_scores.rates(s, before.began_us, service=rollout.service)
+    return scoring.cursor, checks(found, rollout.candidate)
+
+
+def checks(found: Iterable[Rate], release: int) -> dict[str, Count]:
+    """By check: the scored answers of a release, and those of them that did not pass."""
+    return {
+        each.scorer: Count(each.scored, each.scored - each.passed)
+        for each in found
+        if each.release == release
+    }
+
+
+def rated(guard: Guard, given: Counts) -> Count:
+    """What clients said of answers, as a guard on ratings counts it."""
+    if guard.measure is Measure.WRONG:
+        return Count(given.correct + given.wrong, given.wrong)
+    return Count(given.up + given.down, given.down)
+
+
 async def _fresh(s: AsyncSession, rollout: Rollout, before: Evidence, until: int) -> list[Count]:
-    """What each guard counts in the requests after the last look; zeros for thumbs."""
+    """What each guard counts in the requests after the last look; of others it means nothing."""
     request = REQUESTS.c
     events = [counted(event(guard)) for guard in rollout.guards]
     query = select(func.count(), *events).where(

@@ -12,17 +12,10 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from storage import rollout_steps
+from storage import rollout_guards, rollout_steps
 from storage.errors import Invalid
-from storage.rollout_steps import (
-    HOUR_S,
-    MOST_GUARDS,
-    MOST_NOTIFIED,
-    MOST_STEPS,
-    Guard,
-    Step,
-    Strategy,
-)
+from storage.rollout_guards import MOST_GUARDS, Guard
+from storage.rollout_steps import HOUR_S, MOST_NOTIFIED, MOST_STEPS, Step, Strategy
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -42,7 +35,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def __post_init__(self) -> None:
         """Refuse steps that do not lead to all of the traffic, or do so by time alone."""
-        guards = rollout_steps.GUARDS if self.guards is None else self.guards
+        guards = rollout_guards.GUARDS if self.guards is None else self.guards
         for url in self.notify:
             try:
                 rollout_steps.check_url(url)

@@ -13,8 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
 from storage import errors
+from storage.rollout_guards import Guard
 from storage.rollout_states import PHASES, Phase, State, Why
-from storage.rollout_steps import Guard, Mirror, Step, Strategy
+from storage.rollout_steps import Mirror, Step, Strategy
 from storage.service_rows import Owner, OwnerKind
 
 

@@ -1,4 +1,4 @@
-"""The steps of a rollout and the guards it is held to, as data.
+"""The steps of a rollout, as data; `rollout_guards` has what it is held to.
 
 Pure: nothing here reads the store or the clock. Without the store's libraries, so that a command
 can read what a person typed before these are loaded. `rollout_syntax` has how they are typed.
@@ -16,18 +16,16 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from storage import blocked_addresses, errors, splits
+from storage import blocked_addresses, errors, rollout_guards, splits
+from storage.rollout_guards import MOST_GUARDS, Guard
 from storage.splits import WHOLE_BP
 
 MOST_STEPS: Final = 32
-MOST_GUARDS: Final = 16
 MOST_NOTIFIED: Final = 8
 HOUR_S: Final = 3600
 
 _Seconds = Annotated[int, Meta(ge=1, le=30 * 24 * HOUR_S)]
-_Share = Annotated[int, Meta(ge=1, lt=WHOLE_BP)]
 
-_SECOND_US: Final = 1_000_000
 _IN_A_URL: Final = re.compile(r"[\x21-\x7e]+")
 
 
@@ -104,68 +102,6 @@ class OnLabel(StrEnum):
     SHADOW = Strategy.SHADOW.value
 
 
-class Measure(StrEnum):
-    """What a guard counts among the candidate's requests; the comment says which it is about."""
-
-    LATENCY = "latency"  # executed requests that took longer than the limit, or failed
-    TTFT = "ttft"  # executed requests whose first token took longer, or that failed
-    ERROR_RATE = "error_rate"  # executed requests that failed
-    THUMBS_DOWN = "thumbs_down"  # thumbs that clients gave
-    SLOWDOWN = "slowdown"  # copies that took longer than so many times stable's answer, or failed
-    AGREEMENT = "agreement"  # copies whose answer differs from stable's, or that failed
-
-
-class Guard(msgspec.Struct, frozen=True, kw_only=True):
-    """At most this share of the candidate's requests may exceed a limit, or fail.
-
-    "p95 at most 2 s" is a share of 5 % over 2 s. `limit_us` is given for durations alone,
-    `limit_percent` for a slowdown: of the time of stable's answer. Harm ends a rollout whatever the
-    guard; where it is `required`, an analysis passes only once the guard is shown to hold.
-    """
-
-    measure: Measure
-    allowed_bp: _Share
-    limit_us: Annotated[int, Meta(ge=1, le=10**12)] | None = None
-    limit_percent: Annotated[int, Meta(ge=1, le=100_000)] | None = None
-    required: bool = True
-
-    def __post_init__(self) -> None:
-        """Refuse a duration without a limit, and a share with one."""
-        if (self.limit_us is not None) != (self.measure in TIMED):
-            raise ValueError("a limit belongs to latency and ttft, and only to them")
-        if (self.limit_percent is not None) != (self.measure is Measure.SLOWDOWN):
-            raise ValueError("a limit in percent belongs to slowdown, and only to it")
-
-    @property
-    def name(self) -> str:
-        """As it is typed: latency_p95<=2s, error_rate<=1%, agreement>=80%."""
-        kept = splits.percent(WHOLE_BP - self.allowed_bp).replace(" ", "")
-        if self.measure is Measure.AGREEMENT:
-            return f"{self.measure}>={kept}"
-        quantile = kept.removesuffix("%")
-        if self.limit_percent is not None:
-            return f"{self.measure}_p{quantile}<={self.limit_percent / 100:g}x"
-        if self.limit_us is not None:
-            return f"{self.measure}_p{quantile}<={_limit(self.limit_us)}"
-        return f"{self.measure}<={splits.percent(self.allowed_bp).replace(' ', '')}"
-
-    def counts(self, *, copies: bool) -> bool:
-        """Whether it is about copies (of a mirror), or about the users' requests of a candidate."""
-        if copies:
-            return self.measure is not Measure.THUMBS_DOWN
-        return self.measure not in OF_COPIES
-
-
-TIMED: Final = frozenset({Measure.LATENCY, Measure.TTFT})
-OF_COPIES: Final = frozenset({Measure.SLOWDOWN, Measure.AGREEMENT})
-
-GUARDS: Final[tuple[Guard, ...]] = (
-    Guard(measure=Measure.ERROR_RATE, allowed_bp=100),
-    Guard(measure=Measure.LATENCY, allowed_bp=500, limit_us=2_000_000),
-    Guard(measure=Measure.THUMBS_DOWN, allowed_bp=3000, required=False),
-)
-"""The guards of a rollout that names none; too few clients give thumbs to wait for them."""
-
 _CANARY: Final[tuple[Step, ...]] = (
     SetWeight(500), Analysis(), SetWeight(5000), Analysis(), SetWeight(WHOLE_BP), Analysis(),
 )  # fmt: skip
@@ -227,14 +163,7 @@ def fits(strategy: Strategy, steps: Sequence[Step], guards: Sequence[Guard]) -> 
     if strategy is not Strategy.SHADOW and any(mirrors):
         raise errors.Invalid("Only a shadow mirrors requests; give it the strategy shadow.")
     if strategy is not Strategy.SHADOW:
-        of_requests(guards)
-
-
-def of_requests(guards: Sequence[Guard]) -> None:
-    """Invalid if one is about the copies of a shadow."""
-    for guard in guards:
-        if not guard.counts(copies=False):
-            raise errors.Invalid(f"{guard.name} compares copies, which only a shadow has.")
+        rollout_guards.of_requests(guards)
 
 
 def ungated(steps: Sequence[Step]) -> int | None:
@@ -289,10 +218,6 @@ def _duration(seconds: int) -> str:
         if seconds % unit == 0:
             return f"{seconds // unit} {name}"
     return f"{seconds} s"
-
-
-def _limit(us: int) -> str:
-    return f"{us / _SECOND_US:g}s" if us >= _SECOND_US else f"{us / 1000:g}ms"
 
 
 def with_webhooks(

@@ -13,19 +13,8 @@ from typing import Final
 import msgspec
 
 from storage import errors, rollout_steps
-from storage.rollout_steps import (
-    HOUR_S,
-    TIMED,
-    Analysis,
-    Guard,
-    Measure,
-    Mirror,
-    OnNo,
-    Pause,
-    SetWeight,
-    Step,
-    Webhook,
-)
+from storage.rollout_guards import OF_GOOD, RATED, TIMED, Guard, Measure
+from storage.rollout_steps import HOUR_S, Analysis, Mirror, OnNo, Pause, SetWeight, Step, Webhook
 from storage.splits import WHOLE_BP
 
 _UNITS_S: Final = {"s": 1, "m": 60, "min": 60, "h": HOUR_S, "d": 24 * HOUR_S}
@@ -150,13 +139,14 @@ def parse_guard(typed: str) -> Guard:
         pass
     raise errors.Invalid(
         f"{typed.strip()!r} is no guard; a guard is latency_p95<=2s, ttft_p99<=500ms, "
-        "error_rate<=1%, thumbs_down<=30%, slowdown_p95<=2x or agreement>=80%."
+        "error_rate<=1%, thumbs_down<=30%, wrong<=5%, slowdown_p95<=2x, agreement>=80%, or of "
+        "scored answers answered>=99%, finished>=95%, varied>=98% or clean>=99%."
     )
 
 
 def _guard(measure: Measure, quantile: int | None, sign: str, limit: str) -> Guard | None:
     """The guard of what was typed; None if it does not fit the measure. Shares are unchecked."""
-    if (sign == ">=") != (measure is Measure.AGREEMENT):
+    if (sign == ">=") != (measure in OF_GOOD):
         return None
     if measure in TIMED or measure is Measure.SLOWDOWN:
         return None if quantile is None else _timed(measure, WHOLE_BP - quantile * 100, limit)
@@ -164,10 +154,9 @@ def _guard(measure: Measure, quantile: int | None, sign: str, limit: str) -> Gua
     if found is None or quantile is not None:
         return None
     points = round(float(found[1]) * 100)
-    if measure is Measure.AGREEMENT:
+    if measure in OF_GOOD:
         return Guard(measure=measure, allowed_bp=WHOLE_BP - points)
-    required = measure is not Measure.THUMBS_DOWN
-    return Guard(measure=measure, allowed_bp=points, required=required)
+    return Guard(measure=measure, allowed_bp=points, required=measure not in RATED)
 
 
 def _timed(measure: Measure, allowed_bp: int, limit: str) -> Guard | None:

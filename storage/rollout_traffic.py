@@ -13,10 +13,11 @@ import msgspec
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from storage import feedback, requests, rollout_evidence
+from storage import feedback, online_scores, requests, rollout_evidence, rollout_guards
+from storage.feedback import Counts
 from storage.requests import Class, Outcome
 from storage.rollout_evidence import EXECUTED, REQUESTS, Count
-from storage.rollout_steps import Guard, Measure
+from storage.rollout_guards import Guard
 
 WINDOW_US: Final = 7 * 24 * 3_600 * 1_000_000
 MOST_ROWS: Final = 500_000
@@ -64,8 +65,10 @@ async def read(
     begin = (await s.execute(select(func.min(request.at_us)).where(*mine))).scalar()
     own = (*mine, request.release == stable)
     stable_n, counts = await _counts(s, own, guards)
-    thumbs = (await feedback.counts(s, now_us - WINDOW_US, service=service)).get((service, stable))
-    given = Count() if thumbs is None else Count(thumbs.up + thumbs.down, thumbs.down)
+    since_us = now_us - WINDOW_US
+    given = (await feedback.counts(s, since_us, service=service)).get((service, stable), Counts())
+    scores = await online_scores.rates(s, since_us, service=service)
+    scored = rollout_evidence.checks(scores, stable)
     newest_ok = (
         select(request.latency_us)
         .where(*own, request.outcome == Outcome.OK.value)
@@ -78,7 +81,7 @@ async def read(
         by_hour=by_hour,
         stable_n=stable_n,
         counts=tuple(
-            given if guard.measure is Measure.THUMBS_DOWN else count
+            _of_some(guard, given, scored) if guard.measure in rollout_guards.OF_SOME else count
             for guard, count in zip(guards, counts, strict=True)
         ),
         latencies_us=tuple(row[0] for row in await s.execute(newest_ok)),
@@ -92,3 +95,10 @@ async def _counts(
     events = [rollout_evidence.counted(rollout_evidence.event(guard)) for guard in guards]
     total, *found = (await s.execute(select(func.count(), *events).where(*own))).one()
     return total, [Count(total, each) for each in found]
+
+
+def _of_some(guard: Guard, given: Counts, scored: Mapping[str, Count]) -> Count:
+    """What a guard counts that is known of some answers alone."""
+    if guard.measure in rollout_guards.SCORED:
+        return scored.get(guard.measure, Count())
+    return rollout_evidence.rated(guard, given)

@@ -13,8 +13,9 @@ import msgspec
 
 from storage import rollout_steps
 from storage.availability import Availability, Can
+from storage.rollout_guards import Guard
 from storage.rollout_looks import Look, Verdict
-from storage.rollout_steps import Analysis, Guard, Mirror, Pause, Webhook
+from storage.rollout_steps import Analysis, Mirror, Pause, Webhook
 from storage.rollouts import Rollout, State
 from storage.services import Service
 

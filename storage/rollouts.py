@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from storage import errors, guided_changes, releases, rollout_events, rollout_steps
+from storage.rollout_guards import Guard
 from storage.rollout_rows import (
     Impact,
     Rollout,
@@ -31,7 +32,7 @@ from storage.rollout_rows import (
     undoing,
 )
 from storage.rollout_states import MOVES, OPEN, Phase, State, Why
-from storage.rollout_steps import Guard, Step, Strategy
+from storage.rollout_steps import Step, Strategy
 
 __all__ = [
     "MOVES", "OPEN", "Impact", "Phase", "Rollout", "State", "Why", "add", "change",

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Integer, case, delete, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
-from storage.rollout_steps import Guard, Measure
+from storage.rollout_guards import Guard, Measure
 from storage.store import insert_new
 
 AGREES_F1: Final = 0.5

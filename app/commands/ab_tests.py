@@ -55,7 +55,10 @@ async def start(
     ],
     guards: Annotated[
         list[str] | None,
-        typer.Option("--guard", help="error_rate<=1% unless it is said; may be repeated."),
+        typer.Option(
+            "--guard",
+            help="error_rate<=1% by default; wrong<=5%, finished>=95%; repeatable.",
+        ),
     ] = None,
     least_units: Annotated[
         int, typer.Option("--least-units", min=20, help="In each arm before a conclusion.")
@@ -172,13 +175,18 @@ async def show(
 async def _then(service: str, id: int | None, at_us: int, *, as_json: bool) -> None:
     """A test as far as it was at a past moment."""
     async with session.reading() as s:
-        if id is None:
-            found = await past_ab_tests.tail(s, at_us, 1, service=service)
-            if not found:
-                raise NotFound(f"{service} had had no A/B test then.")
-            id = found[0].id
-        view = await ab_test_view.read_at(s, await past_ab_tests.find(s, id, at_us), at_us)
+        view = await ab_test_view.read_at(s, await _test_at(s, service, id, at_us), at_us)
     terminal.show(view, ab_test_view.lines(view), as_json=as_json)
+
+
+async def _test_at(s: Session, service: str, id: int | None, at_us: int) -> AbTest:
+    """A test of a service at a past moment; without a number the newest of then."""
+    if id is not None:
+        return await past_ab_tests.find(s, id, at_us)
+    found = await past_ab_tests.tail(s, at_us, 1, service=service)
+    if not found:
+        raise NotFound(f"{service} had had no A/B test then.")
+    return found[0]
 
 
 @app.command()
@@ -188,12 +196,21 @@ async def units(
         int | None, typer.Option("--test", metavar="N", min=1, help="As `list` numbers them.")
     ] = None,
     limit: options.Limit = 100,
+    at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """The exposure log: which unit saw which arm first, and when; units are keyed hashes."""
+    """The exposure log: which unit saw which arm first, and when; units are keyed hashes.
+
+    With --at the units that had been exposed by then, without ratings, which have no time here.
+    """
+    at_us = moments.at(at)
     async with session.reading() as s:
-        test = await _test(s, service, id)
-        found = await ab_test_units.log(s, test.id, limit)
+        if at_us is None:
+            test = await _test(s, service, id)
+            found = await ab_test_units.log(s, test.id, limit)
+        else:
+            test = await _test_at(s, service, id, at_us)
+            found = await past_ab_tests.exposed(s, test.id, at_us, limit)
     listing.show(UNITS, found, as_json=as_json, empty="No unit has been exposed yet.")
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from app import errors, listing, receiver_address, secret_files, session, terminal, words
+from app import errors, listing, moments, receiver_address, secret_files, session, terminal, words
 from app.commands import options
 from app.figures import alerts as figures
 from app.listing import Column
@@ -20,6 +20,7 @@ from storage import alert_rule_files, notifications, receivers
 from storage import errors as storage_errors
 from storage.home import clock, secrets
 from storage.notifications import Backlog, Notification, State
+from storage.past import notifications as past_notifications
 from storage.receivers import Receiver
 
 app = options.group()
@@ -177,10 +178,19 @@ NOTIFICATION_COLUMNS: Final[tuple[Column[Notification], ...]] = (
 )
 
 
-async def sent(limit: options.Limit = 20, as_json: options.Json = False) -> None:
-    """Notifications, newest first, and whether their receivers accepted them."""
+async def sent(
+    limit: options.Limit = 20, at: options.At = None, as_json: options.Json = False
+) -> None:
+    """Notifications, newest first, and whether their receivers accepted them.
+
+    With --at how often one that still waited had been tried is not shown: it is not recorded.
+    """
+    at_us = moments.at(at)
     async with session.reading() as s:
-        found = await notifications.tail(s, limit)
+        if at_us is None:
+            found = await notifications.tail(s, limit)
+        else:
+            found = await past_notifications.tail(s, at_us, limit)
     listing.show(NOTIFICATION_COLUMNS, found, as_json=as_json, empty="No notification yet.")
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from app import errors, listing, session, terminal, words
+from app import errors, listing, moments, session, terminal, words
 from app.commands import options
 from app.figures import alerts as figures
 from app.listing import Column
@@ -20,6 +20,8 @@ from storage.alert_rule_versions import Kind, Versioned
 from storage.alert_rules import Rule
 from storage.errors import Invalid
 from storage.exported_series import Exported
+from storage.past import alert_rules as past_rules
+from storage.store import Session
 
 app = options.group()
 
@@ -44,11 +46,15 @@ COLUMNS: Final[tuple[Column[InForce], ...]] = (
 
 
 @app.command("list")
-async def every(as_json: options.Json = False) -> None:
-    """The rules in force, and how each fared when it was last evaluated."""
+async def every(at: options.At = None, as_json: options.Json = False) -> None:
+    """The rules in force, and how each fared when it was last evaluated.
+
+    With --at without how they fared, which is not recorded.
+    """
+    at_us = moments.at(at)
     async with session.reading() as s:
-        known = await alert_rule_versions.in_force(s)
-        health = await alert_rounds.health(s)
+        known = await _in_force(s, at_us)
+        health = await alert_rounds.health(s) if at_us is None else {}
     rows = [(each, each.rule, health.get(name)) for name, each in known.items() if each.rule]
     document = [
         {**msgspec.to_builtins(each), "health": msgspec.to_builtins(found)}
@@ -58,11 +64,16 @@ async def every(as_json: options.Json = False) -> None:
 
 
 @app.command()
-async def show(name: Name, as_json: options.Json = False) -> None:
+async def show(name: Name, at: options.At = None, as_json: options.Json = False) -> None:
     """One rule as a file has it, and its versions."""
+    at_us = moments.at(at)
     async with session.reading() as s:
-        now = await alert_rule_versions.find(s, name)
-        past = await alert_rule_versions.history(s, name)
+        if at_us is None:
+            now = await alert_rule_versions.find(s, name)
+            past = await alert_rule_versions.history(s, name)
+        else:
+            past = await past_rules.history(s, name, at_us)
+            now = past[-1]
     lines = alert_rule_files.write([now.rule]).rstrip().split("\n") if now.rule else []
     lines += [
         f"# version {each.version}: {each.kind.value}"
@@ -85,12 +96,19 @@ async def export(
     prometheus: Annotated[
         bool, typer.Option("--prometheus", help="A rule file that a Prometheus can load.")
     ] = False,
+    at: options.At = None,
 ) -> None:
-    """Print the rules in force as a file that `set` reads."""
+    """Print the rules in force as a file that `set` reads; with --at those of then."""
     async with session.reading() as s:
-        known = await alert_rule_versions.in_force(s)
+        known = await _in_force(s, moments.at(at))
     rules = [each.rule for each in known.values() if each.rule is not None]
     terminal.say(alert_rule_files.write(rules, prometheus=prometheus).rstrip())
+
+
+async def _in_force(s: Session, at_us: int | None) -> dict[str, Versioned]:
+    if at_us is None:
+        return await alert_rule_versions.in_force(s)
+    return await past_rules.in_force(s, at_us)
 
 
 @app.command()

@@ -15,6 +15,7 @@ from app.listing import Column
 from storage import alert_rule_files, silences
 from storage import errors as storage_errors
 from storage.home import clock
+from storage.past import alerts as past_alerts
 from storage.silences import Silence
 
 _SECOND_US: Final = 1_000_000
@@ -119,9 +120,18 @@ COLUMNS: Final[tuple[Column[Silence], ...]] = (
 async def every(
     ended: Annotated[bool, typer.Option("--ended", help="Also those that are over.")] = False,
     limit: options.Limit = 20,
+    at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
     """Silences and maintenance windows, in force and to come."""
+    at_us = moments.at(at)
+    if ended and at_us is not None:
+        raise errors.BadWord("--at lists what was in force or to come then: leave --ended out.")
     async with session.reading() as s:
-        found = await (silences.past(s, limit) if ended else silences.lasting(s, clock.now_us()))
+        if at_us is not None:
+            found = await past_alerts.silences_of(s, at_us)
+        elif ended:
+            found = await silences.past(s, limit)
+        else:
+            found = await silences.lasting(s, clock.now_us())
     listing.show(COLUMNS, found, as_json=as_json, empty="Nothing is silenced.")

@@ -100,15 +100,22 @@ def _say_late(last: alert_rounds.Round | None) -> None:
 
 
 @app.command()
-async def get(number: Number, as_json: options.Json = False) -> None:
+async def get(number: Number, at: options.At = None, as_json: options.Json = False) -> None:
     """One alert: what it says, its runbook, its incident, what silenced it, its moves."""
-    now = clock.now_us()
+    at_us = moments.at(at)
+    now = clock.now_us() if at_us is None else at_us
     async with session.reading() as s:
-        alert = await alerts.find(s, number)
-        events = await alert_events.of(s, number)
-        active = await alerts.active(s)
-        muted = alert_muting.muted(active, await silences.lasting(s, now), now)
-        incident = (await incident_alerts.joined(s, [number])).get(number)
+        if at_us is None:
+            alert, active = await alerts.find(s, number), await alerts.active(s)
+            lasting = await silences.lasting(s, now)
+            incident = (await incident_alerts.joined(s, [number])).get(number)
+        else:
+            alert = await past_alerts.find(s, number, at_us)
+            active = await past_alerts.active(s, at_us)
+            lasting = await past_alerts.silenced(s, at_us)
+            incident = await past_alerts.joined(s, number, at_us)
+        events = [each for each in await alert_events.of(s, number) if each.at_us <= now]
+        muted = alert_muting.muted(active, lasting, now)
         quiet = await figures.silenced(s, alert, now)
     rows = figures.lines(alert, muted.get(number), events, incident, quiet)
     document = {

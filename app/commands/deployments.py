@@ -86,13 +86,18 @@ async def every(at: options.At = None, as_json: options.Json = False) -> None:
 
 
 @app.command()
-async def show(name: Name, as_json: options.Json = False) -> None:
-    """One deployment: its settings and its instances."""
+async def show(name: Name, at: options.At = None, as_json: options.Json = False) -> None:
+    """One deployment: its settings and its instances; with --at without what was in memory."""
+    at_us = moments.at(at)
     async with session.reading() as s:
-        view = await _view(s, await deployments.resolve(s, name))
-        registry = await model_views.read(s)
+        if at_us is None:
+            view = await _view(s, await deployments.resolve(s, name))
+            registry = await model_views.read(s)
+        else:
+            view = await _view(s, await past_deployments.resolve(s, name, at_us), at_us)
+            registry = await model_views.read_at(s, at_us)
     weights = next((v for v in registry.versions if v.sha256 == view.deployment.weights), None)
-    if weights is not None:
+    if weights is not None and at_us is None:
         proofs = tuple(registry.proof(each, weights) for each in view.instances)
         view = msgspec.structs.replace(view, proofs=proofs)
     found = view.deployment

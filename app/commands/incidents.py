@@ -76,10 +76,14 @@ async def every(
 
 
 @app.command()
-async def show(name: Name, as_json: options.Json = False) -> None:
+async def show(name: Name, at: options.At = None, as_json: options.Json = False) -> None:
     """An incident: who works on it, its impact so far, what changed before it, the timeline."""
+    at_us, id = moments.at(at), incidents.number(name)
     async with session.reading() as s:
-        view = await incident_view.read(s, incidents.number(name), clock.now_us(), _price())
+        if at_us is None:
+            view = await incident_view.read(s, id, clock.now_us(), _price())
+        else:
+            view = await incident_view.read_at(s, id, at_us, _price())
     terminal.show(view, incident_view.lines(view), as_json=as_json)
 
 
@@ -226,12 +230,17 @@ async def post_mortem(
 @items.command("list")
 async def open_items(
     name: Annotated[str | None, typer.Argument(metavar="[INC-N]")] = None,
+    at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
     """The action items of an incident; without one, all that are not done."""
+    at_us = moments.at(at)
     async with session.reading() as s:
         number = None if name is None else (await incidents.find(s, incidents.number(name))).id
-        found = await post_mortems.items(s, number)
+        if at_us is None:
+            found = await post_mortems.items(s, number)
+        else:
+            found = await past_incidents.items(s, at_us, number)
     listing.show(ITEMS, found, as_json=as_json, empty="No action items.")
 
 

@@ -49,11 +49,13 @@ async def tail(
 @app.command()
 async def show(
     id: Annotated[int, typer.Argument(metavar="ID", min=1, help="As the tail numbers them.")],
+    at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
     """One intent in full: who asked for what, why, and how it ended."""
+    at_us = moments.at(at)
     async with session.reading() as s:
-        intent = await intents.find(s, id)
+        intent = await (intents.find(s, id) if at_us is None else past_intents.find(s, id, at_us))
     behalf = intent.on_behalf_of
     rows = [
         ("intent", str(intent.id)),

@@ -49,10 +49,15 @@ async def every(
 
 
 @app.command()
-async def show(id: Number, as_json: options.Json = False) -> None:
+async def show(id: Number, at: options.At = None, as_json: options.Json = False) -> None:
     """One job in full: its steps, its progress, why it waits or ended."""
+    at_us = moments.at(at)
     async with session.reading() as s:
-        job, steps = await jobs.find(s, id), await job_steps.of(s, id)
+        if at_us is None:
+            job, steps = await jobs.find(s, id), await job_steps.of(s, id)
+        else:
+            job = await past_jobs.find(s, id, at_us)
+            steps = await past_jobs.steps_of(s, id, at_us)
     terminal.show({"job": job, "steps": steps}, described(job, steps), as_json=as_json)
 
 
@@ -91,8 +96,14 @@ async def logs(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Wait for more until the job ends.")
     ] = False,
+    at: options.At = None,
 ) -> None:
     """The newest lines of a job's log."""
+    if (at_us := moments.at(at)) is not None:
+        if follow:
+            raise errors.BadWord("--at shows a past moment: leave --follow out.")
+        await _tell_lines_at(id, at_us)
+        return
     async with session.store() as store:
         try:
             job = await _tell_lines(store, id, follow=follow)
@@ -100,6 +111,15 @@ async def logs(
             raise errors.Waits(job_progress.leaving(id)) from None
         if follow:
             terminal.say(job_progress.sentence(job))
+
+
+async def _tell_lines_at(id: int, at_us: int) -> None:
+    """The lines that had been written by then and are kept."""
+    async with session.reading() as s:
+        await past_jobs.find(s, id, at_us)
+        lines = await past_jobs.lines_of(s, id, at_us)
+    for line in lines:
+        terminal.say(f"{words.clock(line.at_us)}  {line.text}")
 
 
 async def _tell_lines(store: Store, id: int, *, follow: bool) -> Job:

@@ -6,12 +6,13 @@ from typing import Annotated, Final
 
 import typer
 
-from app import errors, listing, session, terminal, words
+from app import errors, listing, moments, session, terminal, words
 from app.commands import options
 from app.listing import Column
 from storage import keys
 from storage.errors import Unanswered
 from storage.keys import Key
+from storage.past import keys as past_keys
 
 app = options.group()
 
@@ -97,16 +98,18 @@ COLUMNS: Final[tuple[Column[Key], ...]] = (
 
 
 @app.command("list")
-async def every(as_json: options.Json = False) -> None:
+async def every(at: options.At = None, as_json: options.Json = False) -> None:
     """All keys, without their secrets."""
+    at_us = moments.at(at)
     async with session.reading() as s:
-        known = await keys.every(s)
+        known = await (keys.every(s) if at_us is None else past_keys.every(s, at_us))
     listing.show(COLUMNS, known, as_json=as_json)
 
 
 @app.command()
-async def show(name: Name, as_json: options.Json = False) -> None:
+async def show(name: Name, at: options.At = None, as_json: options.Json = False) -> None:
     """One key, without its secret."""
+    at_us = moments.at(at)
     async with session.reading() as s:
-        key = await keys.find(s, name)
+        key = await (keys.find(s, name) if at_us is None else past_keys.find(s, name, at_us))
     terminal.show(key, words.table(listing.facts(COLUMNS, key)), as_json=as_json)

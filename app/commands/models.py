@@ -18,6 +18,8 @@ from storage import errors as storage_errors
 from storage import model_lineage, models
 from storage.home import secrets
 from storage.models import ModelVersion, Status
+from storage.past import models as past_models
+from storage.store import Session
 
 app = options.group()
 
@@ -140,7 +142,7 @@ async def every(
     """All model versions; with --at those of then, with their aliases."""
     at_us = moments.at(at)
     async with session.reading() as s:
-        registry = await (model_views.read(s) if at_us is None else model_views.read_at(s, at_us))
+        registry = await _registry(s, at_us)
     known = [each for each in registry.versions if removed or each.status is not Status.REMOVED]
     document = [
         {
@@ -157,6 +159,14 @@ async def every(
         document=document,
         empty="No models yet.",
     )
+
+
+async def _registry(s: Session, at_us: int | None) -> Registry:
+    return await (model_views.read(s) if at_us is None else model_views.read_at(s, at_us))
+
+
+async def _version(s: Session, name: str, at_us: int | None) -> ModelVersion:
+    return await (models.find(s, name) if at_us is None else past_models.find(s, name, at_us))
 
 
 def _columns(registry: Registry) -> tuple[Column[ModelVersion], ...]:
@@ -180,12 +190,14 @@ async def tree(
     name: Annotated[
         str | None, typer.Argument(metavar="[NAME]", help="Only the line of this version.")
     ] = None,
+    at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
     """The family tree: which version was made from which, by which data and run."""
+    at_us = moments.at(at)
     async with session.reading() as s:
-        root = None if name is None else await models.find(s, name)
-        registry = await model_views.read(s)
+        root = None if name is None else await _version(s, name, at_us)
+        registry = await _registry(s, at_us)
     nodes = model_lineage.tree(registry.versions, None if root is None else root.id)
     lines = model_views.tree(registry, root) or ["No models yet."]
     terminal.show(nodes, lines, as_json=as_json)
@@ -230,11 +242,15 @@ async def export(
 
 
 @app.command()
-async def show(name: Name, as_json: options.Json = False) -> None:
-    """One model version in full: its file, its checks, its lineage, where it is used."""
+async def show(name: Name, at: options.At = None, as_json: options.Json = False) -> None:
+    """One model version in full: its file, its checks, its lineage, where it is used.
+
+    With --at without its checks of later and without what was in memory, which is not recorded.
+    """
+    at_us = moments.at(at)
     async with session.reading() as s:
-        version = await models.find(s, name)
-        registry = await model_views.read(s)
+        version = await _version(s, name, at_us)
+        registry = await _registry(s, at_us)
     base = registry.by_id(version.base_id)
     parent = registry.by_id(version.parent_id)
     adapters = [each.name for each in registry.versions if each.base_id == version.id]

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from app import amounts, errors, listing, session, words
+from app import amounts, errors, listing, moments, session, words
 from app.commands import options
 from app.listing import Column
 from storage import prices
@@ -97,12 +97,17 @@ COLUMNS: Final[tuple[Column[Price], ...]] = (
 
 
 @app.command("list")
-async def every(as_json: options.Json = False) -> None:
-    """All prices with the times from which they are in force, the latest of each last."""
+async def every(at: options.At = None, as_json: options.Json = False) -> None:
+    """All prices with the times from which they are in force, the latest of each last.
+
+    With --at those that had been set by then.
+    """
+    at_us = moments.at(at)
     settings, _ = config.readable(session.home())
     async with session.reading() as s:
         known = await prices.listed(s, settings.price)
-    found = sorted(known.versions, key=lambda price: (price.subject, price.from_s, price.id))
+    versions = [each for each in known.versions if at_us is None or each.set_at_us <= at_us]
+    found = sorted(versions, key=lambda price: (price.subject, price.from_s, price.id))
     listing.show(
         COLUMNS, found, as_json=as_json,
         empty="No price is set: `paddock prices set gpu-hour 2.50` sets one.",

@@ -14,7 +14,7 @@ from storage import prompt_labels as labels
 from storage import prompt_uses, prompts, quarantine
 from storage.control_socket import client
 from storage.past import prompts as past_prompts
-from storage.store import Session
+from storage.past import quarantine as past_quarantine
 
 app = options.group()
 
@@ -95,35 +95,22 @@ async def _then(name: str | None, at_us: int, limit: int, *, as_json: bool) -> N
 
 
 @app.command()
-async def show(name: Reference, as_json: options.Json = False) -> None:
+async def show(name: Reference, at: options.At = None, as_json: options.Json = False) -> None:
     """One prompt version in full: its labels, where it is used, its messages.
 
-    Found by a label, it comes with the moves of that label.
+    Found by a label, it comes with the moves of that label; with --at by the labels of then.
     """
+    at_us = moments.at(at)
     async with session.reading() as s:
-        full = await read(s, name)
-        killing = await quarantine.of(s, quarantine.Kind.PROMPT, full.version.name)
+        full = await (figures.read(s, name) if at_us is None else figures.read_at(s, name, at_us))
+        killing = await (quarantine.every(s) if at_us is None else past_quarantine.every(s, at_us))
+    of = quarantine.Kind.PROMPT, full.version.name
+    killing = [each for each in killing if (each.kind, each.subject) == of]
     lines = figures.facts(full) + [f"quarantined: {each.reason}" for each in killing]
     if full.moves:
         lines += ["", *listing.table(figures.MOVES, full.moves)]
     lines += figures.text(full.version)
     terminal.show(full.document, lines, as_json=as_json)
-
-
-async def read(s: Session, name: str) -> figures.Full:
-    """All that is known of a version, with the moves of the label that it is found by."""
-    version = await prompts.find(s, name)
-    newest = await prompts.find(s, f"{version.prompt}:{prompts.LATEST}")
-    label = "" if "@" in name else name.partition(":")[2] or prompts.PRODUCTION
-    return figures.Full(
-        version=version,
-        latest=newest.number == version.number,
-        labels=tuple(
-            each for each in await labels.of(s, [version.prompt]) if each.number == version.number
-        ),
-        uses=tuple(await prompt_uses.of(s, version.prompt, version.number)),
-        moves=tuple(await labels.history(s, version.prompt, label)),
-    )
 
 
 @app.command()

@@ -6,10 +6,11 @@ from typing import Annotated, Final
 
 import typer
 
-from app import listing, session, words
+from app import listing, moments, session, words
 from app.commands import options
 from app.listing import Column
 from storage import quarantine
+from storage.past import quarantine as past_quarantine
 from storage.quarantine import Quarantined
 
 app = options.group()
@@ -23,10 +24,11 @@ COLUMNS: Final[tuple[Column[Quarantined], ...]] = (
 
 
 @app.command("list")
-async def every(as_json: options.Json = False) -> None:
+async def every(at: options.At = None, as_json: options.Json = False) -> None:
     """The templates that are not run, and why."""
+    at_us = moments.at(at)
     async with session.reading() as s:
-        found = await quarantine.every(s)
+        found = await (quarantine.every(s) if at_us is None else past_quarantine.every(s, at_us))
     listing.show(COLUMNS, found, as_json=as_json, document=found)
 
 

@@ -7,11 +7,21 @@ from typing import Annotated, Any
 
 import typer
 
-from app import actions, listing, manifest_effect, release_options, session, terminal, words
+from app import (
+    actions,
+    listing,
+    manifest_effect,
+    moments,
+    release_options,
+    session,
+    terminal,
+    words,
+)
 from app.commands import options, replays
 from app.commands import retired_releases as retired_commands
 from app.listing import Column
 from storage import models, prompts, release_differences, releases, retired_releases
+from storage.past import releases as past_releases
 from storage.releases import Release
 
 app = options.group()
@@ -204,12 +214,18 @@ def _as_options(settings: Mapping[str, object]) -> dict[str, object]:
 @app.command("list")
 async def every(
     retired: Annotated[bool, typer.Option("--all", help="Retired ones, too.")] = False,
+    at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """All releases that are not retired."""
+    """All releases that are not retired; with --at those of then."""
+    at_us = moments.at(at)
     async with session.reading() as s:
-        gone = await retired_releases.every(s)
-        known = [each for each in await releases.every(s) if retired or each.number not in gone]
+        if at_us is None:
+            every, gone = await releases.every(s), await retired_releases.every(s)
+        else:
+            every = await past_releases.every(s, at_us)
+            gone = await past_releases.retired(s, at_us)
+        known = [each for each in every if retired or each.number not in gone]
         model_names = {version.id: version.name for version in await models.every(s)}
         prompted = [release.prompt_version_id or 0 for release in known]
         prompt_names = await prompts.names_of(s, prompted)
@@ -238,12 +254,17 @@ async def every(
 @app.command()
 async def show(
     name: Name,
+    at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """One release in full."""
+    """One release in full; it never changes, but may not have been retired yet with --at."""
+    at_us = moments.at(at)
     async with session.reading() as s:
-        release = await releases.find(s, name)
-        gone = (await retired_releases.every(s)).get(release.number)
+        if at_us is None:
+            release, retired = await releases.find(s, name), await retired_releases.every(s)
+        else:
+            release = await past_releases.find(s, name, at_us)
+            retired = await past_releases.retired(s, at_us)
         model = (
             None
             if release.model_version_id is None
@@ -272,7 +293,7 @@ async def show(
         rows.append((part, ", ".join(f"{f} {words.setting(value)}" for f, value in values)))
     rows.append(("created", f"{words.clock(release.created_at_us)} by {release.created_by}"))
     rows.append(("comment", words.known(release.comment)))
-    rows.append(("retired", retired_commands.words_of(gone)))
+    rows.append(("retired", retired_commands.words_of(retired.get(release.number))))
     terminal.show(release, words.table(rows), as_json=as_json)
 
 

@@ -10,11 +10,12 @@ from typing import Annotated, Final
 
 import typer
 
-from app import actions, errors, listing, session, terminal, words
+from app import actions, errors, listing, moments, session, terminal, words
 from app.commands import options
 from app.figures import replays as figures
 from app.listing import Column
 from storage import replay_items, replays, rollout_syntax
+from storage.past import replays as past_replays
 from storage.replays import Replay
 from storage.store import Store
 
@@ -82,12 +83,19 @@ async def bisect(
 
 
 @app.command("list")
-async def every(limit: options.Limit = 20, as_json: options.Json = False) -> None:
-    """The newest replays, newest at the bottom."""
+async def every(
+    limit: options.Limit = 20, at: options.At = None, as_json: options.Json = False
+) -> None:
+    """The newest replays, newest at the bottom; with --at as far as they were then."""
+    at_us = moments.at(at)
     async with session.reading() as s:
-        found = (await replays.tail(s, limit))[::-1]
-        counts = await replay_items.counts(s, [each.id for each in found])
-        work = {each.id: await figures.work(s, each) for each in found}
+        if at_us is None:
+            found = (await replays.tail(s, limit))[::-1]
+            counts = await replay_items.counts(s, [each.id for each in found])
+        else:
+            found = (await past_replays.tail(s, at_us, limit))[::-1]
+            counts = await past_replays.counts(s, [each.id for each in found], at_us)
+        work = {each.id: await figures.work(s, each, at_us) for each in found}
     columns: tuple[Column[Replay], ...] = (
         Column("REPLAY", lambda each: str(each.id), right=True),
         Column("KIND", lambda each: each.kind.value),
@@ -105,18 +113,18 @@ async def every(limit: options.Limit = 20, as_json: options.Json = False) -> Non
 @app.command()
 async def show(
     number: Annotated[int, typer.Argument(metavar="REPLAY", min=1, help="As the list numbers it.")],
+    at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
     """What a replay found: both sides, with intervals, and the answers that differ most."""
+    at_us = moments.at(at)
     async with session.store() as store:
-        await _show(store, number, as_json=as_json)
+        await _show(store, number, at_us, as_json=as_json)
 
 
-async def _show(store: Store, number: int, *, as_json: bool) -> None:
+async def _show(store: Store, number: int, at_us: int | None = None, *, as_json: bool) -> None:
     async with store.read() as s:
-        replay = await replays.find(s, number)
-        items = await replay_items.of(s, number)
-        job = await figures.work(s, replay)
+        replay, items, job = await figures.whole(s, number, at_us)
     document = {"replay": replay, "items": items}
     terminal.show(document, figures.lines(replay, items, job), as_json=as_json)
 

@@ -11,6 +11,7 @@ from app import errors, moments, session, terminal, words
 from app.commands import options, replays
 from storage import requests, services, spending, texts
 from storage.home import config
+from storage.past import requests as past_requests
 from storage.store import Store
 
 app = options.group()
@@ -116,12 +117,21 @@ async def show(
     id: Annotated[
         str, typer.Argument(metavar="ID", help="As the answer names it, or its beginning.")
     ],
+    at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """One request in full: timings, tokens, feedback, and its text where that is recorded."""
+    """One request in full: timings, tokens, feedback, and its text where that is recorded.
+
+    With --at without the feedback that came later.
+    """
+    at_us = moments.at(at)
     async with session.reading() as s:
-        request = await requests.beginning(s, id)
-        feedback = await requests.feedback_of(s, request.id)
+        if at_us is None:
+            request = await requests.beginning(s, id)
+            feedback = await requests.feedback_of(s, request.id)
+        else:
+            request = await past_requests.find(s, id, at_us)
+            feedback = await past_requests.feedback_of(s, request.id, at_us)
         text = await requests.text_of(s, request.id)
         settings, _ = config.readable(session.home())
         cost, currency = await spending.of_request(s, request, settings.price)

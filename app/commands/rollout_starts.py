@@ -44,7 +44,10 @@ Then = Annotated[
 ]
 Guards = Annotated[
     list[str] | None,
-    typer.Option("--guard", help="latency_p95<=2s, error_rate<=1%, agreement>=80%; repeatable."),
+    typer.Option(
+        "--guard",
+        help="latency_p95<=2s, error_rate<=1%, finished>=95%, agreement>=80%; repeatable.",
+    ),
 ]
 File = Annotated[
     Path | None, typer.Option("--file", "-f", help="TOML with the same names; options win.")

@@ -25,7 +25,9 @@ from app import (
 from app.commands import options, rollout_leads, rollout_starts
 from app.commands.rollout_leads import Service
 from app.listing import Column
+from storage.errors import NotFound
 from storage.home import clock
+from storage.past import rollouts as past_rollouts
 from storage.rollouts import OPEN, Phase, Rollout, State
 
 app = options.group()
@@ -91,9 +93,22 @@ async def status(
             "--timeout", metavar="TIME", help="Wait so long for its end or a pause: 90s, 10m, 2h."
         ),
     ] = None,
+    at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """The phase of the newest rollout; exits 0 only when it is Healthy, 4 while it is under way."""
+    """The phase of the newest rollout; exits 0 only when it is Healthy, 4 while it is under way.
+
+    With --at its phase of then, with the same exit codes.
+    """
+    if (at_us := moments.at(at)) is not None:
+        if within is not None:
+            raise errors.BadWord("--at shows a past moment: leave --timeout out.")
+        async with session.reading() as s:
+            past = await past_rollouts.latest(s, service, at_us)
+        if past is None:
+            raise NotFound(f"{service} had had no rollout then.")
+        _say_phase(past, as_json=as_json)
+        return
     until = time.monotonic() + (0 if within is None else rollout_options.seconds(within))
     async with session.store() as store:
         while True:
@@ -102,6 +117,11 @@ async def status(
             if rollout.phase in _END or time.monotonic() >= until:
                 break
             await job_progress.changed(store, max(until - time.monotonic(), 0.0))
+    _say_phase(rollout, as_json=as_json)
+
+
+def _say_phase(rollout: Rollout, *, as_json: bool) -> None:
+    """Print it, and exit with its code."""
     said = f"{rollout.phase.value}: {rollout.sentence}"
     document = {"phase": rollout.phase.value, "rollout": rollout.id, "sentence": rollout.sentence}
     terminal.show(document, [said], as_json=as_json)

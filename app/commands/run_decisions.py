@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from app import errors, job_progress, run_view, session, terminal, words
+from app import errors, job_progress, moments, run_view, session, terminal, words
 from app.commands import options
 from storage.home import clock
 from storage.runs import State
@@ -30,9 +30,17 @@ async def get(
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Draw it again whenever it changes.")
     ] = False,
+    at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
     """A run: its steps with live values beside what is expected, its timeline, who holds it."""
+    if (at_us := moments.at(at)) is not None:
+        if watch:
+            raise errors.BadWord("--at shows a past moment: leave --watch out.")
+        async with session.reading() as s:
+            view = await run_view.read_at(s, session.home(), run, at_us)
+        terminal.show(view, run_view.lines(view), as_json=as_json)
+        return
     async with session.store() as store:
         while True:
             async with store.read() as s:

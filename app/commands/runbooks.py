@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
-from app import errors, listing, session, terminal, words
+from app import errors, listing, moments, session, terminal, words
 from app.commands import options, run_decisions
 from app.listing import Column
 from runbooks import (
@@ -25,6 +25,7 @@ from runbooks.steps import Do, Look, Runbook, Step
 from storage import automations, run_steps, runs
 from storage.automations import Automation
 from storage.home import clock
+from storage.past import runs as past_runs
 
 app = options.group()
 
@@ -312,12 +313,18 @@ def parse(words_: list[str]) -> dict[str, str]:
 @app.command()
 async def tail(
     limit: options.Limit = 20,
+    at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
     """The last runs with what each of their steps saw and did, newest at the bottom."""
+    at_us = moments.at(at)
     async with session.reading() as s:
-        found = sorted(await runs.tail(s, limit), key=lambda run: run.id)
-        walked = {run.id: await run_steps.of(s, run.id) for run in found}
+        if at_us is None:
+            found = (await runs.tail(s, limit))[::-1]
+            walked = {run.id: await run_steps.of(s, run.id) for run in found}
+        else:
+            found = (await past_runs.tail(s, at_us, limit))[::-1]
+            walked = {run.id: await past_runs.steps_of(s, run.id, at_us) for run in found}
     lines: list[str] = []
     for run in found:
         inputs = "".join(f" {name}={value}" for name, value in run.inputs.items())

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from app import errors, listing, session, terminal, words
+from app import errors, listing, moments, session, terminal, words
 from app.commands import options
 from app.listing import Column
 from storage import instance_work, measures, samples
@@ -33,11 +33,16 @@ async def tail(
     seconds: Annotated[
         int, typer.Option("--seconds", "-n", min=1, max=900, help="How many seconds back.")
     ] = 20,
+    at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """The last seconds up to the newest that was measured, newest at the bottom."""
+    """The last seconds up to the newest that was measured, newest at the bottom.
+
+    With --at those up to then; seconds are deleted after samples_days.
+    """
+    at_us = moments.at(at)
     async with session.reading() as s:
-        newest = await samples.newest(s, clock.now_us() // _SECOND_US)
+        newest = await samples.newest(s, _second(at_us))
         since = 0 if newest is None else newest - seconds + 1
         found: list[tuple[int, str, Any]] = await samples.since(s, since, kind, newest)  # type: ignore[call-overload]
     document = [{"second": at, "subject": of, "sample": sample} for at, of, sample in found]
@@ -46,7 +51,8 @@ async def tail(
     rows += [(words.clock(at * _SECOND_US), of, *cells(sample)) for at, of, sample in found]
     lines = words.table(rows, right=range(2, len(rows[0])))
     if newest is None:
-        lines = ["Nothing was measured yet."]
+        then = "by then, or it is deleted" if at_us is not None else "yet"
+        lines = [f"Nothing was measured {then}."]
     elif not found:
         lines = [_NO_GPU if kind is samples.Kind.GPU else f"No {kind.value} was measured."]
     terminal.show(document, lines, as_json=as_json)
@@ -65,10 +71,11 @@ async def total(
     last: Annotated[str, typer.Option("--last", help="How long: 90s, 15m, 24h, 30d.")] = "24h",
     by: Annotated[By, typer.Option("--by", help="A row for each.", case_sensitive=False)] = By.ARM,
     service: Annotated[str | None, typer.Option("--service", help="Of this one alone.")] = None,
+    at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
     """The requests that ended within the last so long, from sketches that add up exactly."""
-    window = Window.last(_seconds(last), clock.now_us() // _SECOND_US)
+    window = Window.last(_seconds(last), _second(moments.at(at)))
     async with session.reading() as s:
         read = measures.by_tenant if by is By.TENANT else measures.by_arm
         found = await read(s, window, service=service)
@@ -85,6 +92,11 @@ async def total(
         _SUMS, sorted(found.items()), as_json=as_json, document=document,
         empty=f"No request was measured in the last {last}.",
     )  # fmt: skip
+
+
+def _second(at_us: int | None) -> int:
+    """The second of a moment; without one, of now."""
+    return (clock.now_us() if at_us is None else at_us) // _SECOND_US
 
 
 def _seconds(typed: str) -> int:

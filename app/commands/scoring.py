@@ -6,12 +6,13 @@ from typing import Annotated, Final
 
 import typer
 
-from app import errors, listing, session, words
+from app import errors, listing, moments, session, words
 from app.commands import options
 from app.listing import Column
 from storage import online_scores
 from storage.home import clock
 from storage.online_scores import Rate
+from storage.past import scoring as past_scoring
 
 app = options.group()
 
@@ -44,12 +45,14 @@ COLUMNS: Final[tuple[Column[Rate], ...]] = (
 async def show(
     service: Annotated[str | None, typer.Option("--service", help="Of this one alone.")] = None,
     hours: Annotated[int, typer.Option("--hours", min=1, max=24 * 30, help="Back from now.")] = 24,
+    at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
     """How many answers of the last hours passed each check, by arm."""
-    now_us = clock.now_us()
+    at_us = moments.at(at)
+    now_us = clock.now_us() if at_us is None else at_us
     async with session.reading() as s:
-        scoring = await online_scores.every(s)
+        scoring = await (online_scores.every(s) if at_us is None else past_scoring.every(s, at_us))
         found = await online_scores.rates(s, now_us - hours * _HOUR_US, now_us, service)
     if service is not None and not found and all(each.service != service for each in scoring):
         raise errors.AppError(

@@ -112,6 +112,9 @@ def lines(header: snapshot.Header, pulse: snapshot.Pulse, home: Home, gateway: s
     out += [f"▲ {words.safe(each.sentence)}" for each in header.troubles[:MOST]]
     if more := len(header.troubles[MOST:]):
         out.append(f"▲ and {more} more; `paddock status --json` lists all of them")
+    out += [_maintenance(each) for each in pulse.maintenance[:MOST]]
+    if more := len(pulse.maintenance[MOST:]):
+        out.append(f"and {more} more; `paddock alerts silences` lists all of them")
     if header.error:
         return [*out, "Services, traffic and figures are in the store, which cannot be read now."]
     out += ["", *_machine(pulse.machine, then=header.past is not None), "", *_deployments(pulse)]
@@ -125,6 +128,13 @@ def lines(header: snapshot.Header, pulse: snapshot.Pulse, home: Home, gateway: s
     if not pulse.services:
         out += ["", "No service yet: `paddock services create NAME --release r1` creates one."]
     return out
+
+
+def _maintenance(each: snapshot.Maintenance) -> str:
+    """A window: since when or from when on, until when, of what, by whom and why."""
+    until = words.clock(each.ends_at_us)
+    span = f"until {until}" if each.begun else f"{words.clock(each.starts_at_us)} to {until}"
+    return words.safe(f"maintenance  {each.of} {span} by {each.by}: {each.reason}")
 
 
 def _foremost(services: Sequence[snapshot.Service]) -> Sequence[snapshot.Service]:

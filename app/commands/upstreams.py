@@ -11,12 +11,13 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from app import listing, secret_files, session, terminal, words
+from app import listing, moments, secret_files, session, terminal, words
 from app.commands import options
 from app.listing import Column
 from storage import errors as storage_errors
 from storage import upstreams
 from storage.home import secrets
+from storage.past import upstreams as past_upstreams
 from storage.upstreams import Health, Upstream
 
 app = options.group()
@@ -138,11 +139,12 @@ async def remove(
 
 
 @app.command("list")
-async def every(as_json: options.Json = False) -> None:
-    """All upstreams."""
+async def every(at: options.At = None, as_json: options.Json = False) -> None:
+    """All upstreams; with --at without their health, which is not recorded."""
+    at_us = moments.at(at)
     async with session.reading() as s:
-        known = await upstreams.every(s)
-        health = await upstreams.health(s)
+        known = await (upstreams.every(s) if at_us is None else past_upstreams.every(s, at_us))
+        health = await upstreams.health(s) if at_us is None else {}
     columns: tuple[Column[Upstream], ...] = (
         Column("UPSTREAM", lambda upstream: upstream.name),
         Column("URL", lambda upstream: upstream.url),
@@ -157,11 +159,15 @@ async def every(as_json: options.Json = False) -> None:
 
 
 @app.command()
-async def show(name: Name, as_json: options.Json = False) -> None:
-    """One upstream in full."""
+async def show(name: Name, at: options.At = None, as_json: options.Json = False) -> None:
+    """One upstream in full; with --at without its health, which is not recorded."""
+    at_us = moments.at(at)
     async with session.reading() as s:
-        upstream = await upstreams.find(s, name)
-        health = (await upstreams.health(s)).get(name)
+        if at_us is None:
+            upstream = await upstreams.find(s, name)
+            health = (await upstreams.health(s)).get(name)
+        else:
+            upstream, health = await past_upstreams.find(s, name, at_us), None
     rows = [
         ("name", upstream.name),
         ("url", upstream.url),

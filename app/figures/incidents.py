@@ -8,6 +8,7 @@ from __future__ import annotations
 from app import incident_view, snapshot, words
 from storage import incidents
 from storage.incidents import Incident, Role, State
+from storage.past import incidents as past_incidents
 from storage.store import Session
 
 
@@ -21,13 +22,35 @@ async def rows(s: Session, id: int, now_us: int, *, limit: int) -> snapshot.Inci
     )
 
 
+async def rows_at(s: Session, id: int, at_us: int, *, limit: int) -> snapshot.Incidents:
+    """The same as far as they were at a past moment."""
+    found = await past_incidents.tail(s, at_us, limit)
+    chosen = next((each for each in found if each.id == id), found[0] if found else None)
+    return snapshot.Incidents(
+        rows=tuple(row(each) for each in found),
+        shown=None if chosen is None else await full_at(s, chosen.id, at_us),
+    )
+
+
 async def full(s: Session, id: int, now_us: int) -> snapshot.Incident:
     """One incident.
 
     Raises:
         NotFound: there is no such incident.
     """
-    view = await incident_view.read(s, id, now_us)
+    return _full(await incident_view.read(s, id, now_us))
+
+
+async def full_at(s: Session, id: int, at_us: int) -> snapshot.Incident:
+    """One incident as far as it was at a past moment.
+
+    Raises:
+        NotFound: there is no such incident, or it had not been opened.
+    """
+    return _full(await incident_view.read_at(s, id, at_us))
+
+
+def _full(view: incident_view.View) -> snapshot.Incident:
     lines = [*incident_view.facts(view), "", *incident_view.impact(view.impact)]
     if view.items:
         lines += ["", *incident_view.todo(view)]

@@ -17,13 +17,18 @@ async def rows(s: Session, *, limit: int, at_us: int | None = None) -> tuple[sna
     return tuple(map(row, found))
 
 
-async def full(s: Session, id: int) -> snapshot.Job:
-    """One job with its steps and its log.
+async def full(s: Session, id: int, at_us: int | None = None) -> snapshot.Job:
+    """One job with its steps and its log, now or at a past moment.
 
     Raises:
         NotFound: there is no such job.
     """
-    job = await jobs.find(s, id)
+    if at_us is None:
+        job, steps = await jobs.find(s, id), await job_steps.of(s, id)
+        lines = await job_logs.read(s, id, limit=_LINES)
+    else:
+        job, steps = await past_jobs.find(s, id, at_us), await past_jobs.steps_of(s, id, at_us)
+        lines = await past_jobs.lines_of(s, id, at_us, _LINES)
     return snapshot.Job(
         row=row(job),
         attempt=job.attempt,
@@ -41,9 +46,9 @@ async def full(s: Session, id: int) -> snapshot.Job:
                     else step.ended_at_us - (step.started_at_us or step.ended_at_us)
                 ),
             )
-            for step in await job_steps.of(s, id)
+            for step in steps
         ),
-        lines=tuple((line.at_us, line.text) for line in await job_logs.read(s, id, limit=_LINES)),
+        lines=tuple((line.at_us, line.text) for line in lines),
     )
 
 

@@ -110,7 +110,29 @@ def pulse(facts: Facts) -> snapshot.Pulse:
         events=events(facts),
         window=facts_.traffic_window(facts),
         run=run(facts),
+        maintenance=maintenance(facts),
     )
+
+
+def maintenance(facts: Facts) -> tuple[snapshot.Maintenance, ...]:
+    """The maintenance windows: those in force, the next end first, then those to come."""
+    found = [
+        snapshot.Maintenance(
+            id=each.id,
+            of=each.words,
+            by=each.created_by,
+            reason=each.comment,
+            starts_at_us=each.starts_at_us,
+            ends_at_us=each.ends_at_us,
+            begun=each.holds(facts.now_us),
+        )
+        for each in facts.silences
+        if each.maintenance is not None
+    ]
+    return tuple(
+        sorted(found, key=lambda each: (not each.begun, each.ends_at_us * each.begun,
+                                        each.starts_at_us, each.id))
+    )  # fmt: skip
 
 
 def traffic(facts: Facts) -> snapshot.Traffic:

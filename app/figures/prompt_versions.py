@@ -12,6 +12,7 @@ from app import snapshot, word_diff
 from app.figures import prompts as figures
 from storage import prompt_content, prompt_labels, prompt_uses, prompts, quarantine, splits
 from storage.past import prompts as past_prompts
+from storage.past import quarantine as past_quarantine
 from storage.prompt_labels import Label
 from storage.prompt_uses import Use
 from storage.prompts import PromptVersion
@@ -36,8 +37,10 @@ async def rows(
     )
 
 
-async def rows_at(s: Session, at_us: int, *, limit: int, text_filter: str) -> snapshot.Prompts:
-    """The versions and labels of a past moment, without one in full: texts never change."""
+async def rows_at(
+    s: Session, at_us: int, *, limit: int, text_filter: str, chosen: str = "", against: str = ""
+) -> snapshot.Prompts:
+    """The versions and labels of a past moment, and the one under the cursor in full."""
     found = await past_prompts.every(s, at_us)
     labels = await past_prompts.labels(s, at_us, {each.prompt for each in found})
     listed = [_row(each) for each in figures.listed(found, labels)]
@@ -47,7 +50,42 @@ async def rows_at(s: Session, at_us: int, *, limit: int, text_filter: str) -> sn
         if text_filter in " ".join((each.name, each.tag, each.author, each.comment, *each.labels))
     ]
     return snapshot.Prompts(
-        rows=tuple(kept[:limit]), filter=text_filter, more=len(kept) > limit, chosen=None
+        rows=tuple(kept[:limit]),
+        filter=text_filter,
+        more=len(kept) > limit,
+        chosen=(
+            await full_at(s, chosen, against, at_us)
+            if chosen in {each.name for each in kept}
+            else None
+        ),
+    )
+
+
+async def full_at(s: Session, name: str, against: str, at_us: int) -> snapshot.Prompt:
+    """One version with its labels and uses of a past moment; what moving one does is left out.
+
+    Raises:
+        NotFound: there is no such version, or it had not been added.
+    """
+    known = await figures.read_at(s, name, at_us)
+    version = known.version
+    labels = await past_prompts.labels(s, at_us, [version.prompt])
+    other = await _other(s, version, labels, against)
+    killing = [
+        each.reason
+        for each in await past_quarantine.every(s, at_us)
+        if (each.kind, each.subject) == (quarantine.Kind.PROMPT, version.name)
+    ]
+    return snapshot.Prompt(
+        name=version.name,
+        prompt=version.prompt,
+        number=version.number,
+        facts=tuple(pair for pair in figures.told(known) if pair[0] in _TOLD),
+        quarantined=tuple(killing),
+        labels=(),
+        against="" if other is None else other.name,
+        differences=() if other is None else _differences(other, version),
+        text=tuple(row for line in figures.text(version) for row in line.split("\n")),
     )
 
 

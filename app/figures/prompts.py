@@ -12,10 +12,12 @@ import msgspec
 
 from app import words
 from app.listing import Column
-from storage import prompt_content, splits
+from storage import prompt_content, prompt_labels, prompt_uses, prompts, splits
+from storage.past import prompts as past_prompts
 from storage.prompt_labels import LATEST, Label, Move
 from storage.prompt_uses import Use
 from storage.prompts import PromptVersion, Summary
+from storage.store import Session
 
 COMMENT: Final = 40
 
@@ -52,6 +54,46 @@ class Full(msgspec.Struct, frozen=True, kw_only=True):
             "uses": msgspec.to_builtins(self.uses),
             "moves": msgspec.to_builtins(self.moves),
         }
+
+
+async def read(s: Session, name: str) -> Full:
+    """All that is known of a version, with the moves of the label that it is found by."""
+    version = await prompts.find(s, name)
+    newest = await prompts.find(s, f"{version.prompt}:{LATEST}")
+    label = "" if "@" in name else name.partition(":")[2] or prompts.PRODUCTION
+    return Full(
+        version=version,
+        latest=newest.number == version.number,
+        labels=tuple(
+            each
+            for each in await prompt_labels.of(s, [version.prompt])
+            if each.number == version.number
+        ),
+        uses=tuple(await prompt_uses.of(s, version.prompt, version.number)),
+        moves=tuple(await prompt_labels.history(s, version.prompt, label)),
+    )
+
+
+async def read_at(s: Session, name: str, at_us: int) -> Full:
+    """A version with its labels, uses and moves of a past moment; protection is left out.
+
+    Raises:
+        NotFound: there was none.
+    """
+    version = await past_prompts.find(s, name, at_us)
+    newest = (await past_prompts.every(s, at_us, prompt=version.prompt))[0]
+    label = "" if "@" in name else name.partition(":")[2] or prompts.PRODUCTION
+    return Full(
+        version=version,
+        latest=newest.number == version.number,
+        labels=tuple(
+            each
+            for each in await past_prompts.labels(s, at_us, [version.prompt])
+            if each.number == version.number
+        ),
+        uses=tuple(await past_prompts.uses(s, version.prompt, version.number, at_us)),
+        moves=tuple(await past_prompts.history(s, version.prompt, label, at_us)),
+    )
 
 
 def listed(versions: Sequence[Summary], labels: Sequence[Label]) -> list[Listed]:

@@ -6,7 +6,7 @@ and raises NotFound where the place is about something that is not there. Import
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from app import snapshot
@@ -30,8 +30,9 @@ from app.figures import requests as request_figures
 from app.figures.facts import Facts
 from app.snapshot import Query
 from storage import availability, keys, requests
-from storage.past import incidents as past_incidents
+from storage.past import requests as past_requests
 from storage.past import rollouts as past_rollouts
+from storage.requests import Feedback, Request
 from storage.store import Session
 
 Part = Callable[[Session, Facts, Query], Awaitable[object]]
@@ -92,6 +93,18 @@ async def _request_rows(s: Session, query: Query, until_us: int | None = None) -
 
 async def _request(s: Session, facts: Facts, query: Query) -> snapshot.Request:
     found = await requests.find(s, query.request)
+    return await _whole(s, facts, found, await requests.feedback_of(s, found.id))
+
+
+async def _past_request(s: Session, facts: Facts, query: Query) -> snapshot.Request:
+    found = await past_requests.find(s, query.request, facts.now_us)
+    opinions = await past_requests.feedback_of(s, found.id, facts.now_us)
+    return await _whole(s, facts, found, opinions)
+
+
+async def _whole(
+    s: Session, facts: Facts, found: Request, opinions: Sequence[Feedback]
+) -> snapshot.Request:
     named = {each.id: each.name for each in await keys.every(s)}
     service = next((each for each in facts.services if each.name == found.service), None)
     return request_figures.full(
@@ -99,7 +112,7 @@ async def _request(s: Session, facts: Facts, query: Query) -> snapshot.Request:
         key=named.get(found.key_id, ""),
         model=facts.models.get(found.release or 0, ("", ""))[0],
         records_text=service is not None and service.record_text,
-        opinions=await requests.feedback_of(s, found.id),
+        opinions=opinions,
         text=await requests.text_of(s, found.id),
     )
 
@@ -196,9 +209,42 @@ async def _past_requests(s: Session, facts: Facts, query: Query) -> snapshot.Req
 
 
 async def _past_incidents(s: Session, facts: Facts, query: Query) -> snapshot.Incidents:
+    return await incidents.rows_at(s, query.incident, facts.now_us, limit=_INCIDENTS)
+
+
+async def _past_incident(s: Session, facts: Facts, query: Query) -> snapshot.Incident:
+    return await incidents.full_at(s, query.incident, facts.now_us)
+
+
+async def _past_releases(s: Session, facts: Facts, query: Query) -> snapshot.Releases:
     del query
-    found = await past_incidents.tail(s, facts.now_us, _INCIDENTS)
-    return snapshot.Incidents(rows=tuple(map(incidents.row, found)), shown=None)
+    return await releases.read_at(s, facts)
+
+
+async def _past_replays(s: Session, facts: Facts, query: Query) -> tuple[snapshot.ReplayRow, ...]:
+    del query
+    return await replays.rows(s, limit=_REPLAYS, at_us=facts.now_us)
+
+
+async def _past_replay(s: Session, facts: Facts, query: Query) -> snapshot.Replay:
+    return await replays.full(s, query.replay, facts.now_us)
+
+
+async def _past_runbooks(s: Session, facts: Facts, query: Query) -> snapshot.Runbooks:
+    del query
+    return await runbooks.read_at(s, facts.home, facts.now_us)
+
+
+async def _past_run(s: Session, facts: Facts, query: Query) -> snapshot.BookRun:
+    return await runbooks.full_at(s, facts.home, query.run, facts.now_us)
+
+
+async def _past_job(s: Session, facts: Facts, query: Query) -> snapshot.Job:
+    return await jobs.full(s, query.job, facts.now_us)
+
+
+async def _past_prompt(s: Session, facts: Facts, query: Query) -> snapshot.Prompt:
+    return await prompt_versions.full_at(s, query.prompt, query.against, facts.now_us)
 
 
 async def _past_ab_tests(s: Session, facts: Facts, query: Query) -> snapshot.AbTests:
@@ -217,8 +263,9 @@ async def _past_models(s: Session, facts: Facts, query: Query) -> tuple[snapshot
 
 async def _past_prompts(s: Session, facts: Facts, query: Query) -> snapshot.Prompts:
     return await prompt_versions.rows_at(
-        s, facts.now_us, limit=query.limit, text_filter=query.filter
-    )
+        s, facts.now_us, limit=query.limit, text_filter=query.filter, chosen=query.prompt,
+        against=query.against,
+    )  # fmt: skip
 
 
 async def _past_alerts(s: Session, facts: Facts, query: Query) -> snapshot.Alerts:
@@ -256,9 +303,17 @@ PAST: Final[Mapping[str, Part]] = {
     "rollouts": _past_rollouts,
     "rollout": _past_rollout,
     "requests": _past_requests,
-    "request": _request,
+    "request": _past_request,
+    "releases": _past_releases,
     "incidents": _past_incidents,
+    "incident": _past_incident,
     "prompts": _past_prompts,
+    "prompt": _past_prompt,
+    "replays": _past_replays,
+    "replay": _past_replay,
+    "runbooks": _past_runbooks,
+    "run": _past_run,
+    "job": _past_job,
     "models": _past_models,
     "ab-tests": _past_ab_tests,
     "jobs": _past_jobs,
@@ -270,6 +325,12 @@ PAST: Final[Mapping[str, Part]] = {
 
 NOT_RECORDED: Final[Mapping[str, str]] = {
     "prompts": "Whether a label was protected is not shown of a past moment.",
+    "prompt": "Whether a label was protected is not shown of a past moment.",
+    "releases": "Whether a release could answer then is not recorded.",
+    "replay": "Which release a replay had loaded is not recorded.",
+    "runbooks": "Runbooks are shown as their files are now.",
+    "run": "Values that a step looked at while it was under way are not recorded.",
+    "job": "How far a job was is not recorded.",
     "models": "What was in memory, and the lineage as it was known then, are not recorded.",
     "ab-tests": "What a running A/B test had counted by then is not recorded.",
     "jobs": "How far a job was is not recorded.",

@@ -5,6 +5,7 @@ Imported by `app.reader`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from app import snapshot, words
@@ -12,8 +13,10 @@ from app.figures import arms
 from app.figures.facts import Facts
 from storage import models, prompts, releases, retired_releases
 from storage.models import ModelVersion
+from storage.past import releases as past_releases
 from storage.prompts import PromptVersion
 from storage.releases import Release
+from storage.retired_releases import Retired
 from storage.rollouts import OPEN
 from storage.store import Session
 
@@ -22,8 +25,20 @@ MOST: Final = 200
 
 async def read(s: Session, facts: Facts) -> snapshot.Releases:
     """The newest releases that are not retired, newest first."""
-    gone = await retired_releases.every(s)
-    kept = [each for each in await releases.every(s) if each.number not in gone]
+    every, gone = await releases.every(s), await retired_releases.every(s)
+    return await _shown(s, facts, every, gone)
+
+
+async def read_at(s: Session, facts: Facts) -> snapshot.Releases:
+    """The same of a past moment; whether each could answer is not recorded."""
+    every = await past_releases.every(s, facts.now_us)
+    return await _shown(s, facts, every, await past_releases.retired(s, facts.now_us))
+
+
+async def _shown(
+    s: Session, facts: Facts, every: Sequence[Release], gone: Mapping[int, Retired]
+) -> snapshot.Releases:
+    kept = [each for each in every if each.number not in gone]
     found = kept[-MOST:][::-1]
     versions = {each.id: each for each in await models.every(s)}
     ids = {each.prompt_version_id for each in found if each.prompt_version_id is not None}

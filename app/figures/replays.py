@@ -12,6 +12,8 @@ from typing import Final
 from app import job_progress, snapshot, word_diff, words
 from storage import jobs, replay_items, replays
 from storage.jobs import Job
+from storage.past import jobs as past_jobs
+from storage.past import replays as past_replays
 from storage.replay_items import Answer, Item
 from storage.replays import Kind, Metric, Replay
 from storage.store import Session
@@ -23,31 +25,55 @@ _GOOD: Final = frozenset({"same text", "token F1"})
 _GRADED: Final = frozenset({"failed", "latency p50", "latency p95"})
 
 
-async def rows(s: Session, *, limit: int) -> tuple[snapshot.ReplayRow, ...]:
-    """The newest replays, newest first."""
-    found = await replays.tail(s, limit)
-    counts = await replay_items.counts(s, [each.id for each in found])
-    return tuple([row(each, counts.get(each.id), await work(s, each)) for each in found])
+async def rows(
+    s: Session, *, limit: int, at_us: int | None = None
+) -> tuple[snapshot.ReplayRow, ...]:
+    """The newest replays, newest first; of a past moment as far as they were."""
+    if at_us is None:
+        found = await replays.tail(s, limit)
+        counts = await replay_items.counts(s, [each.id for each in found])
+    else:
+        found = await past_replays.tail(s, at_us, limit)
+        counts = await past_replays.counts(s, [each.id for each in found], at_us)
+    return tuple([row(each, counts.get(each.id), await work(s, each, at_us)) for each in found])
 
 
-async def full(s: Session, id: int) -> snapshot.Replay:
+async def full(s: Session, id: int, at_us: int | None = None) -> snapshot.Replay:
     """One replay, as the command prints it.
 
     Raises:
         NotFound: there is no such replay.
     """
-    replay = await replays.find(s, id)
-    counts = await replay_items.counts(s, [id])
-    doing = await work(s, replay)
-    items = await replay_items.of(s, id)
+    replay, items, doing = await whole(s, id, at_us)
+    answered = sum(each.after is not None for each in items), len(items)
     return snapshot.Replay(
-        row=row(replay, counts.get(id), doing), lines=tuple(lines(replay, items, doing))
+        row=row(replay, answered if items else None, doing),
+        lines=tuple(lines(replay, items, doing)),
     )
 
 
-async def work(s: Session, replay: Replay) -> Job | None:
+async def whole(
+    s: Session, id: int, at_us: int | None = None
+) -> tuple[Replay, list[Item], Job | None]:
+    """A replay with its items and its job, now or at a past moment.
+
+    Raises:
+        NotFound: there is no such replay.
+    """
+    if at_us is None:
+        replay, items = await replays.find(s, id), await replay_items.of(s, id)
+    else:
+        replay = await past_replays.find(s, id, at_us)
+        items = await past_replays.items(s, id, at_us)
+    return replay, items, await work(s, replay, at_us)
+
+
+async def work(s: Session, replay: Replay, at_us: int | None = None) -> Job | None:
     """The job of a replay, None when it was deleted."""
-    return await jobs.of_intent(s, replay.intent_id) if replay.intent_id else None
+    found = await jobs.of_intent(s, replay.intent_id) if replay.intent_id else None
+    if found is None or at_us is None:
+        return found
+    return await past_jobs.find(s, found.id, at_us)
 
 
 def row(replay: Replay, counted: tuple[int, int] | None, doing: Job | None) -> snapshot.ReplayRow:

@@ -9,6 +9,7 @@ from runbooks import catalog, steps
 from runbooks.steps import Runbook
 from storage import runs
 from storage.home.paths import Home
+from storage.past import runs as past_runs
 from storage.runs import Run
 from storage.store import Session
 
@@ -24,13 +25,34 @@ async def read(s: Session, home: Home) -> snapshot.Runbooks:
     )
 
 
+async def read_at(s: Session, home: Home, at_us: int) -> snapshot.Runbooks:
+    """The newest runs of a past moment, and the runbooks of now: their files have no past."""
+    known = await asyncio.to_thread(catalog.every, home)
+    return snapshot.Runbooks(
+        runs=tuple(row(run) for run in await past_runs.tail(s, at_us, _RUNS)),
+        books=tuple(_book(name, book) for name, book in known.items()),
+    )
+
+
 async def full(s: Session, home: Home, id: int, now_us: int) -> snapshot.BookRun:
     """One run with its steps and its timeline.
 
     Raises:
         NotFound: there is no such run.
     """
-    view = await run_view.read(s, home, id, now_us)
+    return _full(await run_view.read(s, home, id, now_us))
+
+
+async def full_at(s: Session, home: Home, id: int, at_us: int) -> snapshot.BookRun:
+    """One run as far as it was at a past moment.
+
+    Raises:
+        NotFound: there is no such run, or it had not begun.
+    """
+    return _full(await run_view.read_at(s, home, id, at_us))
+
+
+def _full(view: run_view.View) -> snapshot.BookRun:
     here = {each.name: each for each in view.rows}.get(view.run.waits_at or "")
     return snapshot.BookRun(
         row=row(view.run),

@@ -112,12 +112,6 @@ PLACES: Final[Mapping[str, Where]] = {
 }  # fmt: skip
 """In the order in which they are listed."""
 
-PAST: Final = frozenset({
-    "pulse", "problems", "traffic", "rollouts", "rollout", "requests", "request", "incidents",
-    "prompts", "models", "ab-tests", "jobs", "alerts", "cost", "gpu", "help",
-})  # fmt: skip
-"""The places that can be shown as of a past moment."""
-
 EARLY: Final[Mapping[str, str]] = {
     **{where.key: f"look.{where.name}" for where in PLACES.values() if where.key},
     "enter": "look.open",

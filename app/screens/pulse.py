@@ -188,10 +188,37 @@ def rollouts(latest: Sequence[snapshot.RolloutRow], width: int) -> list[Line]:
     return rows
 
 
+def maintenance(seen: Sequence[snapshot.Maintenance], now_us: int, width: int) -> list[Line]:
+    """The maintenance window that is in force, else the next one; the alerts list all of them."""
+    if not seen:
+        return []
+    first = seen[0]
+    when = f"until {_at(first.ends_at_us, now_us)}, {words.brief(first.ends_at_us - now_us)} left"
+    if not first.begun:
+        ahead = max(first.starts_at_us - now_us, 0)
+        when = f"from {_at(first.starts_at_us, now_us)}, in {words.brief(ahead)}"
+    head = f" MAINTENANCE {words.safe(first.of)}  "
+    why = f"  “{words.safe(first.reason)}”"
+    row: Line = ((head, "bold"), (when, "warn" if first.begun else ""), (why, "dim"))
+    if len(seen) == 1:
+        return [palette.cut(row, width)]
+    more = f"  +{len(seen) - 1}: a"
+    return [(*palette.cut(row, width - len(more)), (more, "dim"))]
+
+
+def _at(at_us: int, now_us: int) -> str:
+    """A time of today by the clock, another one with its date."""
+    said = words.clock(at_us)
+    return said[11:16] if said[:10] == words.clock(now_us)[:10] else said[5:16]
+
+
 def below(
     seen: snapshot.Pulse, led: Sequence[Line], now_us: int, width: int, height: int, most: int
 ) -> list[Line]:
-    """All rows below the charts, in at most `most` rows and at best `height`; `led`: rollouts."""
+    """All rows below the charts, in at most `most` rows and at best `height`.
+
+    `led` are maintenance windows and rollouts.
+    """
     names = ", ".join(each.name for each in seen.services)
     title = f"TRAFFIC {names}".strip() if len(seen.services) <= 1 else "TRAFFIC"
     columns = arms.columns(seen.window, seen.services)
@@ -254,7 +281,8 @@ class Pulse(Place):
         self.query_one("#machine", Lines).show(top)
         room = self.size.height - 3 - len(top)
         self._latest = current.latest
-        led, now_us = rollouts(current.latest, width), current.header.now_us
+        now_us = current.header.now_us
+        led = [*maintenance(seen.maintenance, now_us, width), *rollouts(current.latest, width)]
         fixed = len(below(seen, led, now_us, width, 0, room - _CHART_ROWS)) - 1
         spare = room - fixed
         chart = min(max(spare - _EVENTS, _CHART_ROWS), _CHART_MOST)

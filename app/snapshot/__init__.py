@@ -21,7 +21,7 @@ from app.snapshot.jobs import Job, JobRow, JobStep
 from app.snapshot.machine import Gpu, Host, Machine
 from app.snapshot.models import ModelRow
 from app.snapshot.prompts import Difference, Prompt, PromptLabel, PromptRow, Prompts
-from app.snapshot.pulse import Event, Pulse, Run, Series
+from app.snapshot.pulse import Event, Maintenance, Pulse, Run, Series
 from app.snapshot.releases import ReleaseRow, Releases
 from app.snapshot.replays import Replay, ReplayRow
 from app.snapshot.requests import Opinion, Request, RequestRow, Requests
@@ -58,6 +58,7 @@ __all__ = [
     "JobStep",
     "Load",
     "Machine",
+    "Maintenance",
     "ModelRow",
     "Node",
     "Opinion",

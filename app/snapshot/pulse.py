@@ -43,6 +43,22 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Maintenance:
+    """A maintenance window in force, or one to come where `begun` is false.
+
+    `of` are the labels of the alerts that it marks, as in service=support.
+    """
+
+    id: int
+    of: str
+    by: str
+    reason: str
+    starts_at_us: int
+    ends_at_us: int
+    begun: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pulse:
     """The box at a glance."""
 
@@ -56,3 +72,4 @@ class Pulse:
     events: tuple[Event, ...]
     window: TrafficWindow
     run: Run | None = None
+    maintenance: tuple[Maintenance, ...] = ()  # those in force first, then the next to begin

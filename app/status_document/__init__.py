@@ -46,6 +46,21 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
 
 
+class Maintenance(msgspec.Struct, frozen=True, kw_only=True):
+    """A maintenance window in force, or one to come where `begun` is false.
+
+    `of` are the labels of the alerts that it marks, as in service=support.
+    """
+
+    id: int
+    of: str
+    by: str
+    reason: str
+    starts_at_us: int
+    ends_at_us: int
+    begun: bool
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The whole document. `problems` are sentences; empty means that nothing is known to be wrong.
 
@@ -70,6 +85,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     window: Window
     services: tuple[Service, ...]
     unknown: tuple[str, ...] | None = None
+    maintenance: tuple[Maintenance, ...] = ()
 
 
 def of(
@@ -110,6 +126,9 @@ def of(
         ),
         services=tuple(map(services.service, pulse.services)),
         unknown=header.past,
+        maintenance=tuple(
+            msgspec.convert(each, Maintenance, from_attributes=True) for each in pulse.maintenance
+        ),
     )
 
 

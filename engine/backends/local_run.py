@@ -11,12 +11,24 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, Self
 
-from engine.backends import parsed_text, translation
+from engine.backends import parsed_text, prompt_scoring, translation
 from engine.backends.fleet import Fleet
-from engine.backends.parsed_text import ParsedText, Parsing
+from engine.backends.local_choice import LocalChoice
+from engine.backends.parsed_text import Parsing
 from engine.backends.pool import Pool
+from engine.backends.prompt_scoring import PromptScoring
 from engine.execution import failures
-from engine.execution.job import Chat, Constraint, Delta, Event, Finished, Job, Prompt, Text
+from engine.execution.job import (
+    Chat,
+    Constraint,
+    Delta,
+    Echoed,
+    Event,
+    Finished,
+    Job,
+    Prompt,
+    Text,
+)
 from engine.prompting import chat_template, prompt_template
 from engine.prompting.chat_template import ChatTemplate
 from engine.serving import wire
@@ -24,75 +36,8 @@ from engine.serving import wire
 UNREAD_LIMIT: Final = 1 << 20
 """Characters buffered for a slow client."""
 _PER_LOGPROB: Final = 128
-
-
-class _Sequence:
-    """One choice on a worker; the worker's client calls it."""
-
-    __slots__ = ("finish", "id", "index", "instance", "over", "parsed", "run", "wasted_us")
-
-    def __init__(self, run: LocalRun, index: int, parsed: ParsedText | None) -> None:
-        self.run = run
-        self.index = index
-        self.id = 0
-        self.parsed = parsed
-        self.over = False
-        self.finish: Finished | None = None
-        self.instance = ""
-        """The one that refused it."""
-        self.wasted_us = 0
-        """Computing time that was spent before it was refused."""
-
-    def delta(self, delta: wire.Delta, at_us: int) -> None:
-        """New text."""
-        if self.parsed is not None:
-            self.run.extend(self.parsed.delta(delta, at_us))
-        else:
-            self.run.extend(Delta(self.index, delta.text, delta.tokens, delta.logprobs, at_us))
-
-    def finished(self, finished: wire.Finished) -> None:
-        """The sequence has ended or was cancelled."""
-        self.over = True
-        reason = finished.reason
-        if self.parsed is not None:
-            rest = self.parsed.rest(reason, self.run.now_us())
-            if rest is not None:
-                self.run.extend(rest)
-            if reason == "stop" and self.parsed.called:
-                reason = "tool_calls"
-        self.finish = Finished(
-            self.index,
-            reason,
-            finished.prompt_tokens,
-            finished.completion_tokens,
-            self.run.waited_us + finished.queue_us,
-            finished.busy_us,
-            self.run.instance_of(self.id),
-            cached_tokens=finished.cached_tokens,
-            stop=finished.stop,
-        )
-        self.run.ended(self.finish)
-
-    def refused(self, refused: wire.Refused) -> None:
-        """The worker refused the sequence; the job fails."""
-        self.over = True
-        self.wasted_us += refused.busy_us
-        self.instance = self.run.instance_of(self.id)
-        self.run.refused(refused, self.index)
-
-    def lost(self) -> bool:
-        """The worker died: begin again unless events were passed on."""
-        if not self.run.shown:
-            self.run.restart(self)
-            return True
-        self.over = True
-        self.run.fail(
-            failures.Unavailable(
-                "the worker died in the middle of this answer; send the request again",
-                code="worker_lost",
-            )
-        )
-        return False
+_ECHO_LIMIT: Final = 1_000_000
+"""Tokens of the prompts of one job, alternatives included, whose log-probabilities come back."""
 
 
 class LocalRun:
@@ -110,7 +55,8 @@ class LocalRun:
         )  # looked up once: Python 3.11 makes a system call of it
         self._pool: Pool | None = None
         self._parsing = Parsing()
-        self._sequences: list[_Sequence] = []
+        self._sequences: list[LocalChoice | PromptScoring] = []
+        self._echoed = 0
         self._batch: list[Event] = []
         self._waiter: asyncio.Future[None] | None = None
         self._settled: asyncio.Future[None] | None = None
@@ -181,20 +127,42 @@ class LocalRun:
         waited_us = self.now_us() - job.arrived_us
         self._pool, self._parsing, self.waited_us = pool, parsing, waited_us
         for number, prompt in enumerate(prompts):
-            for choice in range(job.n):
-                if self._failure is None:
-                    index = number * job.n + choice
-                    sequence = _Sequence(self, index, parsing.made(index))
-                    self._sequences.append(sequence)
-                    submit = translation.submit(
-                        job,
-                        prompt,
-                        choice,
-                        parsing,
-                        queue_us=max(1, job.queue_us - waited_us),
-                        request=self._sequences[0].id,
-                    )
-                    sequence.id = pool.submit(submit, sequence)
+            if not job.echo:
+                self._generate(pool, number, prompt)
+            elif self._failure is None:
+                scoring = PromptScoring(self, number * job.n, prompt)
+                self._sequences.append(scoring)
+                score = translation.echo(job, prompt, queue_us=self._queue_us())
+                scoring.id = pool.submit(score, scoring)
+
+    def _generate(
+        self,
+        pool: Pool,
+        number: int,
+        prompt: tuple[wire.Segment, ...],
+        echo: PromptScoring | None = None,
+    ) -> None:
+        """Begin the choices of a prompt."""
+        job, parsing = self.job, self._parsing
+        for choice in range(job.n):
+            if self._failure is None:
+                index = number * job.n + choice
+                ended = None if echo is None else echo.ended(index, "length")
+                sequence = LocalChoice(self, index, parsing.made(index), ended)
+                self._sequences.append(sequence)
+                submit = translation.submit(
+                    job,
+                    prompt,
+                    choice,
+                    parsing,
+                    queue_us=self._queue_us(),
+                    request=self._sequences[0].id,
+                )
+                sequence.id = pool.submit(submit, sequence)
+
+    def _queue_us(self) -> int:
+        """How long a sequence may still wait for its first token."""
+        return max(1, self.job.arrived_us + self.job.queue_us - self.now_us())
 
     async def _blame(self, template: ChatTemplate, failure: failures.Invalid) -> None:
         """Say whether the release is to blame for a conversation or a prompt that it refused.
@@ -279,6 +247,36 @@ class LocalRun:
             )
         self._wake()
 
+    def prompt_scored(self, scoring: PromptScoring, scored: wire.Scored) -> None:
+        """A prompt comes back; its choices begin, unless there is nothing to answer."""
+        job, pool = self.job, self._pool
+        assert isinstance(job.input, Text)  # noqa: S101 only completions echo
+        assert pool is not None  # noqa: S101 it has the scoring
+        number = scoring.index // job.n
+        self._echoed += (len(scored.tokens) + 1) * (1 + max(0, job.logprobs)) * (job.logprobs >= 0)
+        if self._echoed > _ECHO_LIMIT:
+            self.fail(
+                failures.Invalid(
+                    f"the log-probabilities of these prompts are more than {_ECHO_LIMIT}; "
+                    "send fewer prompts at a time",
+                    code="invalid_value",
+                    param="prompt",
+                )
+            )
+            return
+        prompt = job.input.prompts[number]
+        echoed = prompt_scoring.echoed(prompt, scored, scoring.index, logprobs=job.logprobs >= 0)
+        for choice in range(job.n):
+            self._batch.append(Echoed(scoring.index + choice, echoed.text, echoed.tokens))
+            if not job.max_tokens:
+                self.ended(scoring.ended(scoring.index + choice, "length"))
+        if job.max_tokens:
+            self._generate(pool, number, scoring.prompt, scoring)
+
+    def settled(self) -> None:
+        """A sequence that was cancelled has ended."""
+        self._check()
+
     def ended(self, finish: Finished) -> None:
         """A choice has ended."""
         if self._failure is None:
@@ -305,7 +303,7 @@ class LocalRun:
             self._wake()
         self._check()
 
-    def restart(self, sequence: _Sequence) -> None:
+    def restart(self, sequence: LocalChoice) -> None:
         """A choice begins again; none of its events was passed on."""
         index = sequence.index
         sequence.parsed = self._parsing.made(index)

@@ -202,9 +202,13 @@ class Pool:
 
     # requests
 
-    def submit(self, submit: wire.Submit, receiver: Receiver) -> int:
-        """Produce a sequence on the instance with the least work; return its id."""
-        return self._add(submit, receiver)
+    def submit(self, item: wire.Request, receiver: Receiver) -> int:
+        """Have the instance with the least work answer; return the id of the request."""
+        request = self._pending.add(item, receiver)
+        client = self._pick(item)
+        if client is None or not client.send(request):
+            self._pending.hold(request)
+        return request.item.id
 
     async def score(self, score: wire.Score) -> wire.Scored:
         """Score a continuation on the instance with the least work.
@@ -216,7 +220,7 @@ class Pool:
 
     def embed(self, embed: wire.Embed, receiver: ResultReceiver[wire.Embedded]) -> int:
         """Compute the vectors of inputs on the instance with the least work; return its id."""
-        return self._add(embed, receiver)
+        return self.submit(embed, receiver)
 
     async def tokens(self, request: wire.Tokenise | wire.Detokenise) -> wire.Tokenised:
         """The tokens of a prompt, or the bytes of tokens, by any instance.
@@ -228,7 +232,7 @@ class Pool:
 
     async def _result(self, request: wire.Request, kind: type[Result]) -> Result:
         receiver = ResultReceiver(kind)
-        id = self._add(request, receiver)
+        id = self.submit(request, receiver)
         return await receiver.result(lambda: self.cancel(id))
 
     def refuse_held(self, adapter: str, why: str) -> None:
@@ -259,13 +263,6 @@ class Pool:
             client = self._pick(request.item)
             if client is not None:
                 client.send(request)
-
-    def _add(self, item: wire.Request, receiver: Receiver) -> int:
-        request = self._pending.add(item, receiver)
-        client = self._pick(item)
-        if client is None or not client.send(request):
-            self._pending.hold(request)
-        return request.item.id
 
     def _pick(self, item: wire.Request) -> WorkerClient | None:
         """The instance for a request; None if none would compute it now.

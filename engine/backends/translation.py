@@ -46,9 +46,10 @@ async def segments(
     template: ChatTemplate, release: Release, input: Prompt, within_s: float
 ) -> Sequence[tuple[wire.Segment, ...]]:
     """The segments of each prompt, for the worker to tokenise; a chat is rendered within a time."""
+    text = 0
     try:
         if isinstance(input, Text):
-            for prompt in input.prompts:
+            for text, prompt in enumerate(input.prompts):  # noqa: B007 it is named in an error
                 template.check_prompt(prompt)
             return [(_segment(prompt),) for prompt in input.prompts]
         async with time_limit.rendered("the chat template", within_s):
@@ -57,7 +58,7 @@ async def segments(
         raise failures.Invalid(
             f"release {release.name}: {error}",
             code="context_length_exceeded",
-            param=_field(input),
+            param=_field(input, text),
         ) from error
     except chat_template.BadConversation as error:
         arguments = isinstance(error, chat_template.BadArguments)
@@ -88,12 +89,10 @@ def failure(
 ) -> failures.Failure:
     """A worker's refusal in terms of the job; `first` is the index of its first text or input."""
     kind, code = _REFUSALS.get(refused.code, (failures.Broken, "engine_error"))
-    param = _field(input) if kind is failures.Invalid else None
-    if isinstance(input, Text) and len(input.prompts) > 1 and param is not None:
-        param = f"{param}[{first}]"
+    param = _field(input, first) if kind is failures.Invalid else None
     if isinstance(input, Embed | Rerank):
         if refused.place >= 0:
-            param = f"{param or _field(input)}[{first + refused.place}]"
+            param = f"{_field(input)}[{first + refused.place}]"
     elif refused.place >= 0:
         param = f"{param}[{refused.place}]"
     if refused.code == "logit_bias":
@@ -107,11 +106,13 @@ def failure(
     return kind(refused.message, code=code, param=param, retry_after_us=refused.retry_after_us)
 
 
-def _field(input: Input) -> str:
-    """The field of a request that holds its input."""
+def _field(input: Input, text: int = 0) -> str:
+    """The field of a request that holds its input, or this one of several texts."""
     if isinstance(input, Embed | Rerank):
         return input.field
-    return "messages" if isinstance(input, Chat) else "prompt"
+    if isinstance(input, Chat):
+        return "messages"
+    return f"prompt[{text}]" if len(input.prompts) > 1 else "prompt"
 
 
 def submit(
@@ -145,6 +146,24 @@ def submit(
         constraint=constraint and msgspec.structs.replace(constraint, field=""),
         after=parsing.after,
         opening=parsing.opening,
+        end_logprob=job.echo,
+    )
+
+
+def echo(job: Job, prompt: tuple[wire.Segment, ...], *, queue_us: int) -> wire.Score:
+    """The scoring of a prompt that comes back before its answers."""
+    return wire.Score(
+        id=0,
+        adapter=job.release.adapter,
+        prompt=prompt,
+        continuation="",
+        class_=_CLASSES.index(job.class_),
+        tenant=job.tenant,
+        queue_us=queue_us,
+        scope=job.cache_scope,
+        whole=True,
+        alternatives=max(0, job.logprobs),
+        room=min(job.max_tokens, 1),
     )
 
 

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 import structlog
@@ -39,6 +39,14 @@ class Refusal(Exception):
     def __init__(self, refused: wire.Refused) -> None:
         super().__init__(refused.message)
         self.refused = refused
+
+
+@runtime_checkable
+class Taker(Protocol):
+    """A receiver of requests that have one result."""
+
+    def takes(self, result: wire.Result) -> bool:
+        """Take a result that has arrived, if it is of the kind that was asked for."""
 
 
 class ResultReceiver(Generic[Result]):
@@ -339,14 +347,13 @@ class WorkerClient:
 
     def _answered(self, result: wire.Result) -> None:
         request = self._pending.get(result.id)
-        if (
-            request is not None
-            and request.worker is self
-            and isinstance(request.receiver, ResultReceiver)
-            and request.receiver.takes(result)
-        ):
-            self._pending.pop(result.id)
-            self._adapters.unload_unused()
+        if request is not None and request.worker is self and isinstance(request.receiver, Taker):
+            if isinstance(result, wire.Scored):
+                waited_us = request.sent_us - request.added_us + result.queue_us
+                result = msgspec.structs.replace(result, queue_us=waited_us)
+            if request.receiver.takes(result):
+                self._pending.pop(result.id)
+                self._adapters.unload_unused()
 
     def _refused(self, request: PendingRequest, refused: wire.Refused) -> None:
         if request.cancelled:

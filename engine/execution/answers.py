@@ -13,6 +13,7 @@ from engine.execution.job import (
     Call,
     CallDelta,
     Delta,
+    Echoed,
     Event,
     Finished,
     Job,
@@ -24,11 +25,15 @@ from engine.execution.job import (
 
 
 class Choice:
-    """One choice so far; `finish` is None until it has ended."""
+    """One choice so far; `finish` is None until it has ended.
+
+    `echo` is its prompt, where that was to come back and the answer is not streamed.
+    """
 
     __slots__ = (
         "_calls",
         "_reasoning",
+        "echo",
         "finish",
         "index",
         "last_us",
@@ -46,6 +51,7 @@ class Choice:
     def reset(self) -> None:
         """Discard everything received so far."""
         self.parts: list[str] = []
+        self.echo: Echoed | None = None
         self._reasoning: list[str] = []
         self._calls: dict[int, list[CallDelta]] = {}
         self.logprobs: list[TokenLogprob] = []
@@ -129,12 +135,18 @@ class Answer:
                     choice.keep(event)
                 if self._keeps_logprobs and event.logprobs:
                     choice.logprobs += event.logprobs
-            elif isinstance(event, Finished):
-                self.end(event)
-            elif isinstance(event, Restarted):
-                self._restart()
             else:
-                self.vectors = event
+                self._mark(event)
+
+    def _mark(self, event: Echoed | Finished | Restarted | Vectors) -> None:
+        if isinstance(event, Finished):
+            self.end(event)
+        elif isinstance(event, Restarted):
+            self._restart()
+        elif isinstance(event, Vectors):
+            self.vectors = event
+        elif self._keeps_logprobs:
+            self.choices[event.index].echo = event
 
     def end(self, finish: Finished) -> None:
         """A choice has ended."""

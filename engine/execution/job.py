@@ -16,9 +16,9 @@ from storage.releases import Release
 from storage.requests import Class
 
 __all__ = [
-    "Asked", "Call", "CallDelta", "Chat", "Constraint", "Delta", "Embed", "Event", "Finished",
-    "Input", "Job", "Logprob", "Message", "Options", "Prompt", "Rerank", "Restarted", "Sampling",
-    "Score", "Scored", "Text", "TokenLogprob", "Tokens", "Tool", "Vectors",
+    "Asked", "Call", "CallDelta", "Chat", "Constraint", "Delta", "Echoed", "Embed", "Event",
+    "Finished", "Input", "Job", "Logprob", "Message", "Options", "Prompt", "PromptToken", "Rerank",
+    "Restarted", "Sampling", "Score", "Scored", "Text", "TokenLogprob", "Tokens", "Tool", "Vectors",
 ]  # fmt: skip
 
 # Constraint, Logprob, Sampling and TokenLogprob are the same for the worker and for the caller.
@@ -136,6 +136,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     min_tokens: int | None = None
     logit_bias: tuple[tuple[int, float], ...] = ()
     constraint: Constraint | None = None
+    echo: bool = False
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -159,7 +160,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     `prompt` are the messages of the release's prompt, which `input` includes; `asked` is the
     request without them, recorded with the texts. `thinking_budget` bounds the tokens of the
     reasoning; None leaves it to the model. What is cached of a prompt is shared by the jobs of one
-    `cache_scope`; "" is everybody's.
+    `cache_scope`; "" is everybody's. With `echo` each prompt comes back before its answers, with
+    the log-probabilities of its tokens if `logprobs` asks for any; with `max_tokens` 0 there is
+    nothing else.
     """
 
     id: str
@@ -185,6 +188,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     queue_us: int
     record_text: bool = False
     cache_scope: str = ""
+    echo: bool = False
     asked: Asked | None = None
     via: tuple[str, ...] = ()
     ab_test: int | None = None
@@ -261,7 +265,30 @@ class Restarted(msgspec.Struct, frozen=True, array_like=True, tag="restarted"):
     """All choices begin again: discard earlier events. Never sent to a job that streams."""
 
 
-Event = Delta | Finished | Restarted | Vectors
+class PromptToken(msgspec.Struct, frozen=True, array_like=True):
+    """A token of a prompt; nothing comes before the first one, so that it has no `logprob`.
+
+    `top` are the most likely tokens at its place, best first. `hidden`: text does not show it.
+    """
+
+    raw: bytes
+    logprob: float | None
+    top: tuple[Logprob, ...] = ()
+    hidden: bool = False
+
+
+class Echoed(msgspec.Struct, frozen=True, array_like=True, tag="echoed"):
+    """The prompt of a choice, before anything else of it; `tokens` where `logprobs` asks for them.
+
+    It is no part of the answer: neither its text nor its tokens are recorded as such.
+    """
+
+    index: int
+    text: str
+    tokens: tuple[PromptToken, ...] = ()
+
+
+Event = Delta | Echoed | Finished | Restarted | Vectors
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):

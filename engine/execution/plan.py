@@ -119,6 +119,7 @@ def job(
         stream=stream,
         queue_us=int(release.limits.queue_s * 1e6),
         record_text=service.record_text,
+        echo=options.echo,
         cache_scope=f"tenant:{key.tenant}" if service.prefix_cache is PrefixCache.TENANT else "",
         asked=Asked(input=input, options=options) if service.record_text else None,
         via=via,
@@ -161,7 +162,7 @@ _PATHS: Final[Mapping[Task, str]] = {  # without their first slash, or they read
 
 def max_tokens(options: Options, limits: releases.Limits) -> int:
     """The most completion tokens of each choice."""
-    asked = options.max_tokens or limits.max_tokens
+    asked = limits.max_tokens if options.max_tokens is None else options.max_tokens
     return min(asked, limits.max_tokens_cap or asked)
 
 

@@ -129,10 +129,12 @@ class ShadowCopies:
     def shadow(self, job: Job, unit: str) -> Shadow | None:
         """The shadow that a job's request is to be copied to, None for most.
 
-        Only stable's answers with one choice are compared.
+        Only stable's answers with one choice are compared, and none to a prompt that is scored.
         """
         shadow = self._catalog.snapshot.shadows.get(job.service)
-        if shadow is None or job.release.number != shadow.stable or job.choices != 1:
+        if shadow is None or job.release.number != shadow.stable:
+            return None
+        if job.choices != 1 or job.echo:
             return None
         copied = mirroring.copied(mirroring.salt(shadow.rollout), unit, shadow.share_bp)
         return shadow if copied else None

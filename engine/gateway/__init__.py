@@ -16,8 +16,8 @@ What clients may rely on, beyond OpenAI's documents:
 - An unknown field is refused by name; one that OpenAI knows and this gateway does not is refused
   where it would change the answer. Extensions: `top_k`, `min_p`, `min_tokens`,
   `repetition_penalty`, `repeat_penalty`, `repeat_last_n`, `structured_outputs`, `guided_json`,
-  `guided_regex`, `guided_choice`, `guided_grammar`, `json_schema`, `grammar`, `prompt_variables`,
-  `chat_template_kwargs`.
+  `guided_regex`, `guided_choice`, `guided_grammar`, `guided_whitespace_pattern`, `json_schema`,
+  `grammar`, `prompt_variables`, `chat_template_kwargs`.
 - Every role may complete; naming the release takes `operator`; `/metrics` takes `viewer` unless
   `gateway.open_metrics` is set; `/healthz` and `/readyz` are open and show no paths of files.
 - A client that stops sending after its request gets its answer; when a client disconnects, its
@@ -32,6 +32,8 @@ What clients may rely on, beyond OpenAI's documents:
 - When a worker dies, streams that had begun fail (`worker_lost`); all other requests are retried.
 - The release's prompt comes first: before the client's messages, with the client's leading system
   text appended to it; before the text of a text completion, with a blank line between.
+- With `echo` a prompt is scored once for all its choices, as part of the first one's cost; it is
+  not recorded as an answer, and its tokens count as the prompt's.
 - Choice i of n uses seed + i. Text that spells a control token is only text.
 - A request is cancelled when a megabyte of its answer waits unread (`slow_reader`), and its client
   is disconnected when it has read nothing for a minute.

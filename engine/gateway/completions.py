@@ -261,7 +261,8 @@ def _after(over: Callable[[], None] | None) -> BackgroundTask | None:
 
 async def document(format: Document, answer: Answer) -> bytes:
     """The whole answer; others get their turn between the pieces of a large one."""
-    if answer.vectors is None and not any(choice.logprobs for choice in answer.choices):
+    whole = not any(choice.logprobs or choice.echo for choice in answer.choices)
+    if answer.vectors is None and whole:
         return format.whole(answer)
     pieces: list[bytes] = []
     for piece in format.pieces(answer):

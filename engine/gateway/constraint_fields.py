@@ -19,6 +19,7 @@ from engine.gateway import errors, sampling_fields
 BYTES_LIMIT: Final = 128 * 1024
 """Of a schema, a grammar, an expression or a list of choices."""
 CHOICES_LIMIT: Final = 4096
+SPACING_LIMIT: Final = 256
 
 _Json = msgspec.Raw | msgspec.UnsetType
 _Choices = Annotated[list[str], Meta(min_length=1, max_length=CHOICES_LIMIT)]
@@ -43,13 +44,14 @@ class ResponseFormat(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class StructuredOutputs(msgspec.Struct, forbid_unknown_fields=True):
-    """vLLM's."""
+    """vLLM's; `whitespace_pattern` is an expression for white space between the tokens of JSON."""
 
     json: _Json = msgspec.UNSET
     regex: str | None = None
     choice: _Choices | None = None
     grammar: str | None = None
     json_object: bool | None = None
+    whitespace_pattern: str | None = None
 
 
 class Constrained(sampling_fields.Sampled, kw_only=True):
@@ -61,6 +63,7 @@ class Constrained(sampling_fields.Sampled, kw_only=True):
     guided_regex: str | None = None
     guided_choice: _Choices | None = None
     guided_grammar: str | None = None
+    guided_whitespace_pattern: str | None = None
     json_schema: _Json = msgspec.UNSET
     grammar: str | None = None
 
@@ -81,7 +84,21 @@ class Constrained(sampling_fields.Sampled, kw_only=True):
         for each in found:
             if len(each.source.encode("utf-8", "replace")) > BYTES_LIMIT:
                 raise _refused(each.field, f"is longer than {BYTES_LIMIT // 1024} KiB")
-        return found[0] if found else None
+        return self._spaced(found[0] if found else None)
+
+    def _spaced(self, found: Constraint | None) -> Constraint | None:
+        """A constraint with the white space that the request allows."""
+        pattern, field = self.guided_whitespace_pattern, "guided_whitespace_pattern"
+        if self.structured_outputs is not None and self.structured_outputs.whitespace_pattern:
+            pattern = self.structured_outputs.whitespace_pattern
+            field = "structured_outputs.whitespace_pattern"
+        if not pattern:
+            return found
+        if found is None or found.kind != "json_schema":
+            raise _refused(field, "needs a JSON schema that it belongs to")
+        if len(pattern) > SPACING_LIMIT:
+            raise _refused(field, f"is longer than {SPACING_LIMIT} characters")
+        return msgspec.structs.replace(found, spacing=pattern)
 
     def _constraints(self) -> Iterator[Constraint]:
         yield from self._response_format()

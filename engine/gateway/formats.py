@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from engine.execution.answers import Answer
-from engine.execution.job import CallDelta, Finished, TokenLogprob
+from engine.execution.job import CallDelta, Echoed, Finished, TokenLogprob
 from engine.gateway.errors import Problem
 
 
@@ -58,6 +58,10 @@ class Format(Document):
     @abstractmethod
     def chunk(self, index: int, text: str, logprobs: Sequence[TokenLogprob]) -> bytes:
         """New text of a choice."""
+
+    def echoed(self, echo: Echoed) -> bytes:  # noqa: ARG002 only completions have it
+        """The prompt of a choice; it comes before everything else of it."""
+        return b""
 
     def reasoning(self, index: int, text: str) -> bytes:  # noqa: ARG002 most dialects have none
         """New reasoning of a choice; it comes before the text."""

@@ -6,18 +6,26 @@ nothing of HTTP or backends. Imported by `engine.gateway.completions` and `strea
 
 from __future__ import annotations
 
-import itertools
 import re
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, TypeVar
 
 import msgspec
 
 from engine.execution.answers import Answer, Choice
-from engine.execution.job import Call, CallDelta, Finished, Logprob, TokenLogprob
+from engine.execution.job import (
+    Call,
+    CallDelta,
+    Echoed,
+    Finished,
+    Logprob,
+    PromptToken,
+    TokenLogprob,
+)
 from engine.gateway.errors import Problem
 from engine.gateway.formats import Dialect, Format, Head
+from engine.gateway.text_offsets import TextOffsets
 
 DIALECT: Final = Dialect(lambda problem, _: problem.document(), "x-request-id")
 DONE: Final = b"data: [DONE]\n\n"
@@ -25,6 +33,8 @@ _LEAST: Final = -9999.0
 _AT_ONCE: Final = 64
 """Tokens whose log-probabilities are encoded in one piece."""
 _BREAKS: Final = re.compile("[\x85\u2028\u2029]")
+
+_Entry = TypeVar("_Entry", TokenLogprob, TokenLogprob | PromptToken)
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -91,7 +101,7 @@ class Completion(Format):
             yield (b',{"index":%d,' if number else b'{"index":%d,') % choice.index
             yield self._content(choice)
             yield b',"logprobs":'
-            if choice.logprobs:
+            if choice.logprobs or (choice.echo and choice.echo.tokens):
                 yield from self._logprob_pieces(choice)
             else:
                 yield b"null"
@@ -185,14 +195,23 @@ class TextFormat(Completion):
 
     def __init__(self, head: Head, *, usage: bool = False) -> None:
         super().__init__(head, usage=usage)
-        self._offsets: dict[int, int] = {}
+        self._offsets: dict[int, TextOffsets] = {}
 
     def opening(self, _: int) -> bytes:
         """Text has no role."""
         return b""
 
+    def echoed(self, echo: Echoed) -> bytes:
+        """The prompt as text of the choice."""
+        return self._chunk(echo.index, echo.text, echo.tokens)
+
     def chunk(self, index: int, text: str, logprobs: Sequence[TokenLogprob]) -> bytes:
         """A piece of the text."""
+        return self._chunk(index, text, logprobs)
+
+    def _chunk(
+        self, index: int, text: str, logprobs: Sequence[TokenLogprob | PromptToken]
+    ) -> bytes:
         logprob_json = quoted(self._logprobs(index, logprobs)) if logprobs else b"null"
         return b'%b{"index":%d,"text":%b,"logprobs":%b,"finish_reason":null}%b' % (
             self._start, index, quoted(text), logprob_json, self._end
@@ -205,39 +224,59 @@ class TextFormat(Completion):
         )  # fmt: skip
 
     def _content(self, choice: Choice) -> bytes:
-        return b'"text":%b' % _encode(choice.text)
+        echo = "" if choice.echo is None else choice.echo.text
+        return b'"text":%b' % _encode(echo + choice.text)
 
     def _logprob_pieces(self, choice: Choice) -> Iterator[bytes]:
-        found = choice.logprobs
+        found: list[TokenLogprob | PromptToken] = [
+            *(choice.echo.tokens if choice.echo else ()),
+            *choice.logprobs,
+        ]
         yield b'{"tokens":'
-        yield from _array(found, lambda one: _name(one.chosen))
+        yield from _array(found, _token)
         yield b',"token_logprobs":'
-        yield from _array(found, lambda one: _number(one.chosen))
+        yield from _array(found, _value)
         yield b',"top_logprobs":'
         if any(one.top for one in found):
-            yield from _array(found, lambda one: _by_name(one.top))
+            yield from _array(found, _top)
         else:
             yield b"null"
         yield b',"text_offset":'
-        lengths = (len(_text(one.chosen)) for one in found[:-1])
-        yield _encode(list(itertools.accumulate(lengths, initial=0)))
+        offsets = TextOffsets()
+        yield _encode([offsets.next(_shown(one)) for one in found])
         yield b"}"
 
-    def _logprobs(self, index: int, found: Sequence[TokenLogprob]) -> dict[str, Any]:
-        offset = self._offsets.get(index, 0)
-        offsets = []
-        for one in found:
-            offsets.append(offset)
-            offset += len(_text(one.chosen))
-        self._offsets[index] = offset
+    def _logprobs(self, index: int, found: Sequence[TokenLogprob | PromptToken]) -> dict[str, Any]:
+        offsets = self._offsets.setdefault(index, TextOffsets())
         return {
-            "tokens": [_name(one.chosen) for one in found],
-            "token_logprobs": [_number(one.chosen) for one in found],
-            "top_logprobs": [_by_name(one.top) for one in found]
-            if any(one.top for one in found)
-            else None,
-            "text_offset": offsets,
+            "tokens": [_token(one) for one in found],
+            "token_logprobs": [_value(one) for one in found],
+            "top_logprobs": [_top(one) for one in found] if any(one.top for one in found) else None,
+            "text_offset": [offsets.next(_shown(one)) for one in found],
         }
+
+
+def _token(one: TokenLogprob | PromptToken) -> str:
+    return _name(one.raw if isinstance(one, PromptToken) else one.chosen.raw)
+
+
+def _value(one: TokenLogprob | PromptToken) -> float | None:
+    """The log-probability; the first token of a prompt has none."""
+    if isinstance(one, TokenLogprob):
+        return _number(one.chosen.logprob)
+    return None if one.logprob is None else _number(one.logprob)
+
+
+def _top(one: TokenLogprob | PromptToken) -> dict[str, float] | None:
+    unscored = isinstance(one, PromptToken) and one.logprob is None
+    return None if unscored else _by_name(one.top)
+
+
+def _shown(one: TokenLogprob | PromptToken) -> bytes:
+    """What text shows of a token."""
+    if isinstance(one, TokenLogprob):
+        return one.chosen.raw
+    return b"" if one.hidden else one.raw
 
 
 def _usage(answer: Answer) -> dict[str, Any]:
@@ -277,9 +316,7 @@ def _chat_entry(one: TokenLogprob) -> dict[str, Any]:
     return {**_entry(one.chosen), "top_logprobs": [_entry(other) for other in one.top]}
 
 
-def _array(
-    found: Sequence[TokenLogprob], entry: Callable[[TokenLogprob], object]
-) -> Iterator[bytes]:
+def _array(found: Sequence[_Entry], entry: Callable[[_Entry], object]) -> Iterator[bytes]:
     """A JSON array with an entry for each token, some tokens at a time."""
     yield b"["
     for first in range(0, len(found), _AT_ONCE):
@@ -291,7 +328,7 @@ def _array(
 def _entry(logprob: Logprob) -> dict[str, Any]:
     return {
         "token": _text(logprob),
-        "logprob": _number(logprob),
+        "logprob": _number(logprob.logprob),
         "bytes": list(logprob.raw),
     }
 
@@ -300,26 +337,26 @@ def _by_name(top: Sequence[Logprob]) -> dict[str, float]:
     """One entry per token: tokens with equal text are distinguished by their bytes."""
     entries: dict[str, float] = {}
     for logprob in top:
-        name = _name(logprob)
-        entries[_bytes(logprob) if name in entries else name] = _number(logprob)
+        name = _name(logprob.raw)
+        entries[_bytes(logprob.raw) if name in entries else name] = _number(logprob.logprob)
     return entries
 
 
-def _name(logprob: Logprob) -> str:
+def _name(raw: bytes) -> str:
     """A token's text; its bytes where they are not UTF-8 by themselves, as OpenAI writes them."""
     try:
-        return logprob.raw.decode()
+        return raw.decode()
     except UnicodeDecodeError:
-        return _bytes(logprob)
+        return _bytes(raw)
 
 
-def _bytes(logprob: Logprob) -> str:
-    return "bytes:" + "".join(f"\\x{byte:02x}" for byte in logprob.raw)
+def _bytes(raw: bytes) -> str:
+    return "bytes:" + "".join(f"\\x{byte:02x}" for byte in raw)
 
 
 def _text(logprob: Logprob) -> str:
     return logprob.raw.decode("utf-8", "replace")
 
 
-def _number(logprob: Logprob) -> float:
-    return max(logprob.logprob, _LEAST)
+def _number(logprob: float) -> float:
+    return max(logprob, _LEAST)

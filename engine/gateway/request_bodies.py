@@ -90,8 +90,12 @@ class Completing(constraint_fields.Constrained, kw_only=True):
             logprobs=self._alternatives(),
             thinking_budget=self._thinking(),
             constraint=self.constraint(),
+            echo=self._echoes(),
             **self.sampled(),
         )
+
+    def _echoes(self) -> bool:
+        return False
 
     def _limit(self) -> int | None:
         return self.max_tokens
@@ -196,11 +200,18 @@ class Completion(Completing, kw_only=True):
     """The body of POST /v1/completions."""
 
     prompt: prompt_fields.Prompt
+    max_tokens: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    echo: bool | None = None
     logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
 
     def input(self) -> job.Text:
         """The prompts."""
         return job.Text(prompt_fields.prompts(self.prompt))
+
+    def _echoes(self) -> bool:
+        if self.max_tokens == 0 and not self.echo:
+            raise errors.invalid("max_tokens", "0 leaves nothing to answer unless echo is true")
+        return bool(self.echo)
 
     def _alternatives(self) -> int:
         return -1 if self.logprobs is None else self.logprobs
@@ -234,7 +245,6 @@ _UNCHANGING: Final[Mapping[str, tuple[object, ...]]] = {
     "web_search_options": (),
     "verbosity": ("medium",),
     "moderation": (),
-    "echo": (False,),
     "suffix": ("",),
     "best_of": (1,),
 }

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from engine.execution import failures
 from engine.execution.execute import Execution
-from engine.execution.job import Delta, Event, Finished
+from engine.execution.job import Delta, Echoed, Event, Finished
 from engine.gateway import errors
 from engine.gateway.formats import Format
 
@@ -124,7 +124,8 @@ def chunks(format: Format, events: tuple[Event, ...]) -> bytes:
     for event in events:
         if isinstance(event, Delta):
             gains.setdefault(event.index, []).append(event)
-    parts = [_gained(format, _joined(deltas)) for deltas in gains.values()]
+    parts = [format.echoed(event) for event in events if isinstance(event, Echoed)]
+    parts.extend(_gained(format, _joined(deltas)) for deltas in gains.values())
     parts.extend(format.ending(event) for event in events if isinstance(event, Finished))
     return b"".join(parts)
 

@@ -15,8 +15,9 @@ from engine.control.rollouts import forecast, planned
 from engine.jobs import kinds
 from engine.jobs.context import Context
 from storage import rollout_plans, rollout_traffic
+from storage.rollout_guards import Guard
 from storage.rollout_plans import RolloutPlan
-from storage.rollout_steps import Guard, Step
+from storage.rollout_steps import Step
 
 
 class Arguments(msgspec.Struct, frozen=True, kw_only=True):

@@ -65,13 +65,21 @@ def _impossible(scheduler: Scheduler, sequence: Sequence) -> Refusal | None:
 
 
 def too_long(
-    sequence: Sequence, tokens: int, sequence_tokens: int, *, counted: bool = True
+    sequence: Sequence,
+    tokens: int,
+    sequence_tokens: int,
+    *,
+    counted: bool = True,
+    answered: bool = True,
 ) -> Refusal:
-    """The prompt does not fit; what was not counted has at least so many tokens."""
+    """The prompt does not fit; what was not counted has at least so many tokens.
+
+    `answered`: an answer would follow it.
+    """
     what = "prompt and continuation have" if sequence.scored else "the prompt has"
     number = tokens if counted else f"at least {tokens}"
     message = f"{what} {number} tokens, and the context of a sequence holds {sequence_tokens}"
-    if not sequence.scored:
+    if answered and not sequence.scored:
         message += ", at least one of them for the answer"
     return Refusal(sequence, "too_long", message, 0)
 

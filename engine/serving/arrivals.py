@@ -37,8 +37,8 @@ def work(
     vocabulary: Vocabulary,
     most: int,
     constraints: Constraints,
-) -> Generation | Scoring | Refusal:
-    """The work of a sequence, which gets its tokens.
+) -> Generation | Scoring | wire.Scored | Refusal:
+    """The work of a sequence, which gets its tokens; of one token there is nothing to score.
 
     A text with far more than `most` tokens is refused before it is tokenised, since nothing else
     happens meanwhile.
@@ -55,6 +55,8 @@ def work(
         return Refusal(sequence, "bad_token", message, 0, place)
     if isinstance(request, wire.Submit):
         return _generation(request, sequence, prompts, vocabulary, constraints)
+    if request.whole:
+        return _prompt_scoring(request, sequence, prompts, vocabulary, most)
     return _scoring(request, sequence, prompts, vocabulary)
 
 
@@ -115,3 +117,23 @@ def _scoring(
     scoring = Scoring(sequence, prompt, continuation)
     sequence.tokens = scoring.tokens
     return scoring
+
+
+def _prompt_scoring(
+    request: wire.Score,
+    sequence: Sequence,
+    prompts: Prompts,
+    vocabulary: Vocabulary,
+    most: int,
+) -> Scoring | wire.Scored | Refusal:
+    prompt = prompts.tokens(request.prompt)
+    if not prompt:
+        return Refusal(sequence, "empty", "the prompt holds no tokens", 0)
+    if len(prompt) + request.room > most:
+        return admission.too_long(sequence, len(prompt), most, answered=request.room > 0)
+    sequence.prompt_tokens = sequence.scored = len(prompt) - 1
+    scoring = Scoring(
+        sequence, prompt[:1], prompt[1:], whole=True, alternatives=request.alternatives
+    )
+    sequence.tokens = scoring.tokens
+    return scoring if len(prompt) > 1 else scoring.scored(vocabulary.raw, vocabulary.hides)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engine.serving import places, prefix_cache, turns
+from engine.serving import gathering, places, prefix_cache, turns
 from engine.serving.admission import Refusal
 from engine.serving.places import AdapterState
 from engine.serving.step_plan import Plan, StepFilling
@@ -29,7 +29,9 @@ def fill(
     """Decode rows, then prompts, at the turn of `tenant`; background's prompts come last."""
     adapter = scheduler.adapters[name]
     _begin_awaiting(adapter)
-    _start_above(scheduler, adapter, now_us)
+    gathers = gathering.waits(scheduler, adapter, now_us)
+    if not gathers:
+        _start_above(scheduler, adapter, now_us)
     leading = turns.leading(scheduler, adapter, tenant)
     urgent = leading or turns.urgent(scheduler, adapter, tenant)
     riders = turns.riders(scheduler, adapter, tenant, leads_=leading) if urgent else []
@@ -56,12 +58,9 @@ def fill(
         others = 0 if leading else scheduler.cost.tokens(spare_us)
         step.budget = min(most, needed + others)
     else:
-        low = [s for s in adapter.running if s.decoding and s.background]
-        for sequence in sorted(low, key=lambda s: s.slot):
-            if not step.decode(sequence):
-                break
-        step.budget = most
-    step.budget = min(step.budget, scheduler.room - len(step.rows))
+        _decode_below(adapter, step)
+        step.budget = 0 if gathers else most
+    step.open(min(step.budget, scheduler.room - len(step.rows)))
     for sequence in begun:
         step.prefill(sequence)
     if not urgent:
@@ -75,6 +74,14 @@ def fill(
     prefill = sum(row.tokens for row in filled) - decode
     moves = adapter.slots.take_moves() if filled else ()
     return Plan(name, tenant.name, moves, tuple(filled), decode, prefill, contended, refusals)
+
+
+def _decode_below(adapter: AdapterState, step: StepFilling) -> None:
+    """Background's decode rows, as far as its time reaches."""
+    low = [s for s in adapter.running if s.decoding and s.background]
+    for sequence in sorted(low, key=lambda s: s.slot):
+        if not step.decode(sequence):
+            return
 
 
 def _begin_awaiting(adapter: AdapterState) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
+import msgspec
+
 from engine.serving import adjustments, detokenise, wire
 from engine.serving import sequences as scheduled
 from engine.serving.constraints.masks import Matcher
@@ -45,6 +47,7 @@ class Generation:
 
     __slots__ = (
         "adjustment",
+        "end_logprob",
         "ends",
         "logprobs",
         "matcher",
@@ -79,6 +82,7 @@ class Generation:
         self.shown: frozenset[int] = frozenset()
         self.thinking: ThinkingLimit | None = None
         self.logprobs = submit.logprobs
+        self.end_logprob = submit.end_logprob
         self.temperature = submit.sampling.temperature
         self.top_k = submit.sampling.top_k
         self.top_p = submit.sampling.top_p
@@ -102,21 +106,39 @@ class Generation:
 class Scoring:
     """A continuation that is scored.
 
-    `tokens` are the prompt's and the continuation's; the last one is never computed. `logprobs` and
-    `top` (whether it is the most likely one) belong to the continuation's tokens, as far as they
-    were scored.
+    `tokens` are the prompt's and the continuation's; the last one is never computed. `logprobs`,
+    `top` (whether it is the most likely one) and the `likely` alternatives belong to the
+    continuation's tokens, as far as they were scored. `whole`: a prompt is scored, and what counts
+    as its continuation are all tokens after the first.
     """
 
-    __slots__ = ("logprobs", "sequence", "tokens", "top")
+    __slots__ = (
+        "alternatives",
+        "likely",
+        "logprobs",
+        "sequence",
+        "tokens",
+        "top",
+        "whole",
+    )
 
     def __init__(
-        self, sequence: scheduled.Sequence, prompt: Sequence[int], continuation: Sequence[int]
+        self,
+        sequence: scheduled.Sequence,
+        prompt: Sequence[int],
+        continuation: Sequence[int],
+        *,
+        whole: bool = False,
+        alternatives: int = 0,
     ) -> None:
         """Nothing is scored yet."""
         self.sequence = sequence
         self.tokens = [*prompt, *continuation]
+        self.whole = whole
+        self.alternatives = alternatives
         self.logprobs = [0.0] * len(continuation)
         self.top = [False] * len(continuation)
+        self.likely: list[tuple[wire.Logprob, ...]] = [()] * len(continuation)
 
     @property
     def prompt_tokens(self) -> int:
@@ -127,17 +149,26 @@ class Scoring:
         """The tokens whose probabilities the logits of the `count` positions before `end` give."""
         return self.tokens[end - count + 1 : end + 1]
 
-    def take(self, end: int, logprobs: Sequence[float], top: Sequence[bool]) -> None:
+    def take(
+        self,
+        end: int,
+        logprobs: Sequence[float],
+        top: Sequence[bool],
+        likely: Sequence[tuple[wire.Logprob, ...]] = (),
+    ) -> None:
         """Keep those of `targets(end, len(logprobs))`."""
         first = end - len(logprobs) + 1 - self.prompt_tokens
         self.logprobs[first : first + len(logprobs)] = logprobs
         self.top[first : first + len(top)] = top
+        self.likely[first : first + len(likely)] = likely
 
-    def scored(self, raw: Callable[[int], bytes]) -> wire.Scored:
-        """The result; `raw` gives a token's bytes."""
+    def scored(
+        self, raw: Callable[[int], bytes], hidden: Callable[[int], bool] = lambda _: False
+    ) -> wire.Scored:
+        """The result; `raw` gives a token's bytes, `hidden` says whether text does not show it."""
         s = self.sequence
         tokens = self.tokens[self.prompt_tokens :]
-        return wire.Scored(
+        found = wire.Scored(
             id=s.id,
             tokens=tuple(
                 wire.Logprob(raw(token), logprob)
@@ -147,6 +178,16 @@ class Scoring:
             queue_us=queue_us(s),
             busy_us=s.busy_us,
             top_tokens=sum(self.top),
+            top=tuple(self.likely) if self.alternatives else (),
+            cached_tokens=max(s.cached, 0),
+        )
+        if not self.whole:
+            return found
+        return msgspec.structs.replace(
+            found,
+            prompt_tokens=len(self.tokens),
+            first=raw(self.tokens[0]),
+            hidden=tuple(place for place, token in enumerate(self.tokens) if hidden(token)),
         )
 
 

@@ -23,6 +23,7 @@ RANGES: Final[Mapping[str, tuple[int, int]]] = {
     "weight_background": (1, 1000),
     "prefix_cache": (0, 1),
     "prefill_ms": (0, 10_000),
+    "prefill_every": (1, 1000),
 }
 
 
@@ -35,7 +36,9 @@ class Knobs:
     while it waits, within a tenant, and how much of a tenant's share its time costs; background's,
     relative to theirs, sets the share of time that it may take. `prefix_cache` 0 computes every
     prompt from its first token. A step with prompts takes about `prefill_ms` milliseconds at most;
-    while its cost is not known, and with 0, it holds at most `prefill_budget` prompt tokens.
+    while its cost is not known, and with 0, it holds at most `prefill_budget` prompt tokens. Beside
+    running streams, prompts may wait until `prefill_every` steps after the last such step, for a
+    second at most; with 1 they never do.
     """
 
     max_running: int = 16
@@ -47,7 +50,8 @@ class Knobs:
     weight_batch: int = 30
     weight_background: int = 10
     prefix_cache: int = 1
-    prefill_ms: int = 120
+    prefill_ms: int = 180
+    prefill_every: int = 24
 
     def changed(self, values: Mapping[str, int]) -> Knobs:
         """A copy with some knobs changed, clamped to their ranges; unknown names are ignored."""

@@ -25,13 +25,18 @@ _AHEAD: Final = 2.0
 
 @dataclass(slots=True)
 class AdapterState:
-    """One adapter's context: its slots, what runs in them and what waits for them."""
+    """One adapter's context: its slots, what runs in them and what waits for them.
+
+    Its last step with prompts was `smooth` steps before, at `stalled_us`.
+    """
 
     slots: Slots
     above: Queue
     below: Queue
     running: list[Sequence] = field(default_factory=list)
     stepped: int = 0
+    smooth: int = 0
+    stalled_us: int = 0
 
     @property
     def free(self) -> int:

@@ -19,7 +19,6 @@ Knows nothing of requests. Imports only NumPy. Imported by `step_io`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -213,11 +212,6 @@ def _unlimited(logits: Floats, temperature: float, top_p: float, min_p: float, p
     ladder = kept[0].cumsum()
     column = int(np.searchsorted(ladder, pick * ladder[-1], side="right"))
     return int(ids[0, min(column, int((kept[0] > 0).sum()) - 1)])
-
-
-def logprobs(logits: Floats, tokens: Sequence[int]) -> list[float]:
-    """Each row's natural-log probability of its token, at temperature 1; logits (B, V)."""
-    return [likely(row, token, 0).chosen for row, token in zip(logits, tokens, strict=True)]
 
 
 def likely(logits: Floats, token: int, top: int) -> Likely:

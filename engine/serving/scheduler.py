@@ -3,11 +3,12 @@
 Decode first, then at most `prefill_budget` prompt tokens. Tenants share the worker: the least
 served takes the next place (`places`), and each has its turn to say which context steps, in equal
 time (`turns`). Short requests of a tenant that asks for little go ahead of its share, on bounded
-credit (`leads`), in steps that what others compute hardly lengthens (`filling`). Within a tenant
-interactive goes before batch. Background comes after both, whatever its age: it takes a place that
-no higher class wants, gives it back when one does, and in steps shared with others takes at most
-its weighted share of their measured time. The queue is bounded, and what cannot start in time is
-refused at once with the estimated wait (`admission`).
+credit (`leads`), in steps that what others compute hardly lengthens (`filling`). Short prompts may
+wait for one another, so that streams seldom stall (`gathering`). Within a tenant interactive goes
+before batch. Background comes after both, whatever its age: it takes a place that no higher class
+wants, gives it back when one does, and in steps shared with others takes at most its weighted share
+of their measured time. The queue is bounded, and what cannot start in time is refused at once with
+the estimated wait (`admission`).
 
 Never touches a token, a socket or a clock. Imports the standard library only. Imported by the
 worker.
@@ -16,6 +17,7 @@ worker.
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
@@ -224,6 +226,13 @@ class Scheduler:
             late.append(admission.late(self, sequence, now_us))
         return late
 
+    def next_deadline_us(self) -> float:
+        """The first deadline of a sequence that has no token yet, infinity without one."""
+        deadlines = self._deadlines
+        while deadlines and not _awaited(deadlines[0][2]):
+            heapq.heappop(deadlines)
+        return deadlines[0][0] if deadlines else math.inf
+
     # one step
 
     def _at(self, now_us: int) -> None:
@@ -250,7 +259,12 @@ class Scheduler:
         """Account for a computed step, in which the `ended` sequences were completed."""
         self._at(now_us)
         self._steps += 1
-        self.adapters[plan.adapter].stepped = self._steps
+        adapter = self.adapters[plan.adapter]
+        adapter.stepped = self._steps
+        if plan.prefill:
+            adapter.smooth, adapter.stalled_us = 0, now_us
+        else:
+            adapter.smooth += 1
         known = self.cost.known
         charges.account(self, plan, busy_us)
         if self.cost.known and not known:

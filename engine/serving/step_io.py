@@ -78,7 +78,7 @@ def read(
             generations.append(work)
             places.append(at)
         else:
-            _score(work, row, logits[at : at + row.outputs], gained)
+            _score(work, row, logits[at : at + row.outputs], vocabulary, gained)
         at += row.outputs
     if generations:
         chosen = logits if len(places) == at else logits[places]
@@ -87,14 +87,22 @@ def read(
     return gained
 
 
-def _score(work: Scoring, row: Row, logits: sampling.Floats, gained: Gained) -> None:
-    end = row.start + row.tokens
+def _score(
+    work: Scoring,
+    row: Row,
+    logits: sampling.Floats,
+    vocabulary: Vocabulary,
+    gained: Gained,
+) -> None:
+    end, most = row.start + row.tokens, work.alternatives
     targets = work.targets(end, row.outputs)
-    logprobs = sampling.logprobs(logits, targets)
+    found = [sampling.likely(one, token, most) for one, token in zip(logits, targets, strict=True)]
+    logprobs = [each.chosen for each in found]
     if np.isnan(logprobs).any():
         gained.broken.append(work)
         return
-    work.take(end, logprobs, (logits.argmax(axis=1) == targets).tolist())
+    likely = [_alternatives(each, vocabulary) for each in found] if most else []
+    work.take(end, logprobs, (logits.argmax(axis=1) == targets).tolist(), likely)
     if end == row.sequence.prompt_tokens:
         gained.scored.append(work)
 
@@ -157,7 +165,9 @@ def _sample(
             gained.unmatched.append(generation)
             continue
         logprobs: tuple[wire.TokenLogprob, ...] = ()
-        if generation.logprobs >= 0 and not _ends(generation, token, vocabulary):
+        if generation.logprobs >= 0 and (
+            generation.end_logprob or not _ends(generation, token, vocabulary)
+        ):
             row = raw.get(place, logits[place])
             logprobs = (_logprob(row, token, generation.logprobs, vocabulary),)
         if reason:
@@ -194,11 +204,12 @@ def _logprob(
     logits: sampling.Floats, token: int, top: int, vocabulary: Vocabulary
 ) -> wire.TokenLogprob:
     found = sampling.likely(logits, token, top)
-    raw = vocabulary.raw
-    return wire.TokenLogprob(
-        wire.Logprob(raw(token), found.chosen),
-        tuple(
-            wire.Logprob(raw(other), logprob)
-            for other, logprob in zip(found.tokens, found.logprobs, strict=True)
-        ),
+    chosen = wire.Logprob(vocabulary.raw(token), found.chosen)
+    return wire.TokenLogprob(chosen, _alternatives(found, vocabulary))
+
+
+def _alternatives(found: sampling.Likely, vocabulary: Vocabulary) -> tuple[wire.Logprob, ...]:
+    return tuple(
+        wire.Logprob(vocabulary.raw(other), logprob)
+        for other, logprob in zip(found.tokens, found.logprobs, strict=True)
     )

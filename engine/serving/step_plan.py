@@ -51,7 +51,7 @@ class StepFilling:
         self._cost = cost
         self._scored_outputs = scored_outputs
         self.rows: list[Row] = []
-        self.budget = room
+        self.budget = self._most = room
         self.spare_us = spare_us
 
     def decode(self, sequence: Sequence) -> bool:
@@ -63,8 +63,19 @@ class StepFilling:
         self.rows.append(Row(sequence, sequence.resident, 1, 1))
         return True
 
+    def open(self, budget: int) -> None:
+        """Let prompts take so many tokens in all."""
+        self.budget = self._most = budget
+
     def prefill(self, sequence: Sequence) -> None:
-        """Add as much of a prompt as the limits allow."""
+        """Add as much of a prompt as the limits allow.
+
+        One that a step could hold is not cut: the rest of it would lengthen another step, too, and
+        a pass over the weights takes the same number of tokens of each sequence.
+        """
+        fits = sequence.missing <= self._most and not sequence.background
+        if fits and self.budget < sequence.missing:
+            return
         count = min(sequence.missing, self.budget, sequence.within(self._scored_outputs))
         if sequence.background:
             each = self._cost.prefill

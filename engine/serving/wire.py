@@ -10,6 +10,16 @@ from __future__ import annotations
 
 import msgspec
 
+from engine.serving.sampling_settings import Constraint, Sampling, Thinking
+
+__all__ = [
+    "AdapterFailed", "AdapterLoaded", "AdapterUnloaded", "Cancel", "Constraint", "Delta",
+    "Detokenise", "Draining", "Embed", "Embedded", "Finished", "FromWorker", "Hello", "Inbox",
+    "KnobsSet", "LoadAdapter", "Logprob", "Outbox", "Refused", "Request", "Result", "Sampling",
+    "Score", "Scored", "Segment", "SetKnobs", "Step", "Submit", "Thinking", "ToWorker",
+    "TokenLogprob", "Tokenise", "Tokenised", "UnloadAdapter",
+]  # fmt: skip
+
 
 class Segment(msgspec.Struct, frozen=True, array_like=True):
     """Part of a prompt.
@@ -22,52 +32,6 @@ class Segment(msgspec.Struct, frozen=True, array_like=True):
     text: str
     special: bool
     tokens: tuple[int, ...] = ()
-
-
-class Sampling(msgspec.Struct, frozen=True, array_like=True):
-    """How tokens are sampled; `temperature` 0 is greedy; top_k 0, top_p 1 and min_p 0 are off.
-
-    `repeat_last_n` is the window of the penalties as llama.cpp has it, None for OpenAI's and
-    vLLM's counting. `logit_bias` is added to the logits of tokens. Nothing ends
-    before `min_tokens`.
-    """
-
-    temperature: float
-    top_k: int
-    top_p: float
-    min_p: float
-    seed: int
-    repetition_penalty: float = 1.0
-    frequency_penalty: float = 0.0
-    presence_penalty: float = 0.0
-    repeat_last_n: int | None = None
-    min_tokens: int = 0
-    logit_bias: tuple[tuple[int, float], ...] = ()
-
-
-class Thinking(msgspec.Struct, frozen=True, array_like=True):
-    """A bound on reasoning: `budget` tokens between two marks, then `forced` is written.
-
-    `inside`: the prompt has opened it.
-    """
-
-    budget: int
-    opening: str
-    closing: str
-    forced: str
-    inside: bool
-
-
-class Constraint(msgspec.Struct, frozen=True, array_like=True):
-    """What the text has to match: a whole text of the language that `source` describes.
-
-    `kind` is json_schema (JSON), regex (Rust's syntax), choice (a JSON list of texts) or grammar
-    (GBNF or Lark). `field` is that of the request, for errors; workers get it empty.
-    """
-
-    kind: str
-    source: str
-    field: str = ""
 
 
 class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit"):
@@ -83,6 +47,7 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit"):
     tokens that belong to the answer's text; others leave none. A `constraint`
     was tried before; it holds from the first token, or `after` a text such as the mark that closes
     the reasoning. It does so, too, where the first token is the `opening` mark of a reasoning.
+    With `end_logprob` a token that ends the sequence has log-probabilities, too.
     """
 
     id: int
@@ -102,13 +67,16 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit"):
     constraint: Constraint | None = None
     after: str = ""
     opening: str = ""
+    end_logprob: bool = False
 
 
 class Score(msgspec.Struct, frozen=True, array_like=True, tag="score"):
     """Score a continuation of a prompt: the log-probability of each of its tokens.
 
     One prefill, no decoding. The continuation is plain text: control tokens spelled in it are not
-    parsed. The other fields are Submit's.
+    parsed. With `whole` the prompt itself is scored from its second token on, and there is no
+    continuation. `alternatives` is how many of the most likely tokens are told of each place. An
+    answer of at least `room` tokens has to fit the context after it. The other fields are Submit's.
     """
 
     id: int
@@ -119,6 +87,9 @@ class Score(msgspec.Struct, frozen=True, array_like=True, tag="score"):
     tenant: str
     queue_us: int
     scope: str = ""
+    whole: bool = False
+    alternatives: int = 0
+    room: int = 0
 
 
 class Tokenise(msgspec.Struct, frozen=True, array_like=True, tag="tokenise"):
@@ -272,7 +243,12 @@ class Finished(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Scored(msgspec.Struct, frozen=True, array_like=True, tag="scored"):
-    """A continuation was scored: its tokens after the prompt, `top_tokens` of them most likely."""
+    """A continuation was scored: its tokens after the prompt, `top_tokens` of them most likely.
+
+    Of a `whole` prompt they are all but the `first` one, whose bytes are told; `prompt_tokens`
+    counts it, too. `top` are the alternatives at each place, best first, where they were asked for.
+    `hidden` are the places in the prompt of control tokens, which text does not show.
+    """
 
     id: int
     tokens: tuple[Logprob, ...]
@@ -280,6 +256,10 @@ class Scored(msgspec.Struct, frozen=True, array_like=True, tag="scored"):
     queue_us: int
     busy_us: int
     top_tokens: int = 0
+    first: bytes = b""
+    top: tuple[tuple[Logprob, ...], ...] = ()
+    hidden: tuple[int, ...] = ()
+    cached_tokens: int = 0
 
 
 class Tokenised(msgspec.Struct, frozen=True, array_like=True, tag="tokenised"):

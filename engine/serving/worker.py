@@ -231,6 +231,9 @@ class Worker:
         if isinstance(work, Refusal):
             self._refuse((work,))
             return
+        if isinstance(work, wire.Scored):
+            self._news.append(work)
+            return
         self._works[request.id] = work
         self._refuse(self._scheduler.submit(sequence, now))
 
@@ -323,7 +326,8 @@ class Worker:
         for sequence in ended:
             del self._works[sequence.id]
         self._finished += [generation.finished(work, reason) for work, reason in gained.ended]
-        self._news += [work.scored(self._vocabulary.raw) for work in gained.scored]
+        raw, hides = self._vocabulary.raw, self._vocabulary.hides
+        self._news += [work.scored(raw, hides) for work in gained.scored]
         if gained.broken:
             context.cleanse({work.sequence.slot for work in gained.broken})
         for work in gained.broken:

@@ -11,9 +11,10 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from storage import ab_test_events, ab_tests, errors
+from storage import ab_test_events, ab_test_units, ab_tests, errors
 from storage.ab_test_events import AbTestEvent
 from storage.ab_test_rows import AbTestRow
+from storage.ab_test_units import Exposed
 from storage.ab_tests import OPEN, AbTest
 
 
@@ -60,3 +61,11 @@ async def find(s: AsyncSession, id: int, at_us: int) -> AbTest:
 async def events_of(s: AsyncSession, id: int, at_us: int) -> list[AbTestEvent]:
     """The moves of a test up to a moment, oldest first."""
     return [each for each in await ab_test_events.of(s, id) if each.at_us <= at_us]
+
+
+async def exposed(s: AsyncSession, id: int, at_us: int, limit: int = 1_000) -> list[Exposed]:
+    """The units of a test that had been exposed; when one rated is not recorded and left out."""
+    return [
+        msgspec.structs.replace(each, score=None, correct=None)
+        for each in await ab_test_units.log(s, id, limit, until_us=at_us)
+    ]

@@ -13,13 +13,37 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from storage import alerts, ledger, silences
+from storage import alerts, errors, incident_alerts, ledger, silences
 from storage.alert_events import EventRow
 from storage.alerts import Alert, AlertRow, Severity, State, Why
 from storage.past import entries
 from storage.silences import Silence, SilenceRow
 
 _ORDER: Final = {severity: number for number, severity in enumerate(Severity)}
+
+
+async def find(s: AsyncSession, id: int, at_us: int) -> Alert:
+    """One alert by its number, active or ended by then.
+
+    Raises:
+        NotFound: there is no such alert, or it was not pending yet.
+    """
+    known = await alerts.find(s, id)
+    if known.began_at_us > at_us:
+        raise errors.NotFound(f"Alert {id} was not pending or firing yet.")
+    for each in await active(s, at_us):
+        if each.id == id:
+            return each
+    return known
+
+
+async def joined(s: AsyncSession, id: int, at_us: int) -> int | None:
+    """The incident that an alert had joined, if it had."""
+    number = (await incident_alerts.joined(s, [id])).get(id)
+    if number is None:
+        return None
+    known = await incident_alerts.of(s, number)
+    return number if any(e.alert_id == id and e.joined_at_us <= at_us for e in known) else None
 
 
 async def active(s: AsyncSession, at_us: int) -> list[Alert]:
@@ -60,10 +84,14 @@ async def active(s: AsyncSession, at_us: int) -> list[Alert]:
 
 async def silenced(s: AsyncSession, at_us: int) -> list[Silence]:
     """The silences in force, the next end first."""
+    return [each for each in await silences_of(s, at_us) if each.starts_at_us <= at_us]
+
+
+async def silences_of(s: AsyncSession, at_us: int) -> list[Silence]:
+    """The silences and maintenance windows in force or to come, the next end first."""
     ended = col(SilenceRow.ended_at_us)
     query = select(SilenceRow).where(
         col(SilenceRow.created_at_us) <= at_us,
-        col(SilenceRow.starts_at_us) <= at_us,
         col(SilenceRow.ends_at_us) > at_us,
         or_(ended.is_(None), ended > at_us),
     )

@@ -35,3 +35,12 @@ async def every(s: AsyncSession, at_us: int) -> list[Deployment]:
             )
         )
     return found
+
+
+async def resolve(s: AsyncSession, name: str, at_us: int) -> Deployment:
+    """By its name, or by the beginning of exactly one name.
+
+    Raises:
+        NotFound: there was none then, or several begin so.
+    """
+    return deployments.called(name, await every(s, at_us))

@@ -10,9 +10,11 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from storage import incidents, ledger
+from storage import errors, incident_alerts, incidents, ledger, post_mortems
+from storage.incident_alerts import Joined
 from storage.incidents import OPEN, Incident, IncidentRow, Role, Severity, State
 from storage.ledger import Entry
+from storage.post_mortems import ActionItem
 
 _CHANGES: Final = 1_000
 _STATES: Final = frozenset(state.value for state in State)
@@ -26,12 +28,43 @@ async def tail(
     if service is not None:
         query = query.where(col(IncidentRow.service) == service)
     ids = await s.scalars(query.order_by(col(IncidentRow.id).desc()).limit(limit))
-    found = []
-    for id in ids.all():
-        changes = await ledger.of(s, "incident", str(id), limit=_CHANGES)
-        known = await incidents.find(s, id or 0)
-        found.append(_then(known, [each for each in reversed(changes) if each.at_us <= at_us]))
-    return found
+    return [await find(s, id, at_us) for id in ids.all() if id is not None]
+
+
+async def find(s: AsyncSession, id: int, at_us: int) -> Incident:
+    """One incident by its number.
+
+    Raises:
+        NotFound: there is no such incident, or it had not been opened.
+    """
+    known = await incidents.find(s, id)
+    if known.opened_at_us > at_us:
+        raise errors.NotFound(f"{known.name} had not been opened then.")
+    changes = await ledger.of(s, "incident", str(id), limit=_CHANGES)
+    return _then(known, [each for each in reversed(changes) if each.at_us <= at_us])
+
+
+async def items(s: AsyncSession, at_us: int, id: int | None = None) -> list[ActionItem]:
+    """The action items of an incident; without one, all that were not done."""
+    found = [
+        each
+        if each.done_at_us is None or each.done_at_us <= at_us
+        else msgspec.structs.replace(each, done_at_us=None)
+        for each in await post_mortems.items(s, id, done=True)
+        if each.added_at_us <= at_us
+    ]
+    return found if id is not None else [each for each in found if each.done_at_us is None]
+
+
+async def alerts_of(s: AsyncSession, id: int, at_us: int) -> list[Joined]:
+    """The alerts that had joined an incident."""
+    return [
+        each
+        if each.ended_at_us is None or each.ended_at_us <= at_us
+        else msgspec.structs.replace(each, ended_at_us=None)
+        for each in await incident_alerts.of(s, id)
+        if each.joined_at_us <= at_us
+    ]
 
 
 async def open_ones(s: AsyncSession, at_us: int) -> list[Incident]:

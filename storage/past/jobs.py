@@ -10,8 +10,10 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from storage import errors, job_rows, jobs
+from storage import errors, job_logs, job_rows, job_steps, jobs
+from storage.job_logs import Line
 from storage.job_rows import JobRow
+from storage.job_steps import Step
 from storage.jobs import Job, State
 from storage.ledger import Entry
 from storage.past import entries
@@ -34,6 +36,28 @@ async def find(s: AsyncSession, id: int, at_us: int) -> Job:
     if known.created_at_us > at_us:
         raise errors.NotFound(f"Job {id} had not been created then.")
     return (await _then(s, [known], at_us))[0]
+
+
+async def steps_of(s: AsyncSession, id: int, at_us: int) -> list[Step]:
+    """The steps of a job, in their order; those that a retry began again later were not begun."""
+    found = []
+    for each in await job_steps.of(s, id):
+        begun = each.started_at_us is not None and each.started_at_us <= at_us
+        ended = each.ended_at_us is not None and each.ended_at_us <= at_us
+        found.append(
+            msgspec.structs.replace(
+                each,
+                result=each.result if ended else None,
+                started_at_us=each.started_at_us if begun else None,
+                ended_at_us=each.ended_at_us if ended else None,
+            )
+        )
+    return found
+
+
+async def lines_of(s: AsyncSession, id: int, at_us: int, limit: int = job_logs.LINES) -> list[Line]:
+    """The newest lines of a job's log up to a moment that are kept, oldest first."""
+    return [each for each in await job_logs.read(s, id) if each.at_us <= at_us][-limit:]
 
 
 async def _then(s: AsyncSession, known: list[Job], at_us: int) -> list[Job]:

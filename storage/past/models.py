@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from storage import models
+from storage import errors, model_aliases, models
 from storage.model_aliases import Alias
 from storage.models import ModelVersion, Status
 from storage.past import entries
@@ -31,6 +31,29 @@ async def every(s: AsyncSession, at_us: int) -> list[ModelVersion]:
         )
         for each in known
     ]
+
+
+async def find(s: AsyncSession, name: str, at_us: int) -> ModelVersion:
+    """By `ops@1.1.0`, by an alias of then (`ops@champion`), or by `ops`: its highest version.
+
+    Raises:
+        NotFound: there was none.
+    """
+    known = await every(s, at_us)
+    model, _, at = name.partition("@")
+    of = [each for each in known if each.model == model]
+    if at in {"", model_aliases.LATEST}:
+        fitting = [each for each in of if each.status is not Status.REMOVED][-1:]
+    else:
+        pointed = {
+            each.version_id
+            for each in await aliases(s, at_us)
+            if (each.model, each.alias) == (model, at)
+        }
+        fitting = [each for each in of if each.id in pointed or each.name == name]
+    if not fitting:
+        raise errors.unknown("model", name, [each.name for each in known])
+    return fitting[0]
 
 
 async def aliases(s: AsyncSession, at_us: int) -> list[Alias]:

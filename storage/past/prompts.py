@@ -4,21 +4,70 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from storage import prompts
+from storage import errors, prompt_labels, prompt_uses, prompts
 from storage.past import entries
-from storage.prompt_labels import Label
+from storage.past import releases as past_releases
+from storage.past import services as past_services
+from storage.prompt_labels import Label, Move
 from storage.prompt_rows import MoveRow
-from storage.prompts import Summary
+from storage.prompt_uses import Use
+from storage.prompts import PromptVersion, Summary
 
 
 async def every(s: AsyncSession, at_us: int, *, prompt: str | None = None) -> list[Summary]:
     """The versions that there were, by prompt, newest first within each."""
     known = await prompts.page(s, prompt=prompt, limit=None)
     return [each for each in known if each.created_at_us <= at_us]
+
+
+async def find(s: AsyncSession, name: str, at_us: int) -> PromptVersion:
+    """By `terse@3`, `terse@1.2.0`, `terse:production`, or `terse`, by the labels of then.
+
+    Raises:
+        NotFound: there was none.
+    """
+    prompt, at, _ = name.partition("@")
+    if at:
+        found = await prompts.find(s, name)
+        if found.created_at_us > at_us:
+            raise errors.NotFound(f"{found.name} had not been added then.")
+        return found
+    prompt, _, label = name.partition(":")
+    if label == prompts.LATEST:
+        known = await every(s, at_us, prompt=prompt)
+        number = known[0].number if known else None
+    else:
+        label = label or prompts.PRODUCTION
+        pointed = {each.label: each.number for each in await labels(s, at_us, [prompt])}
+        number = pointed.get(label)
+    if number is None:
+        raise errors.NotFound(f"There was no prompt {prompt}:{label} then.")
+    return await prompts.find(s, f"{prompt}@{number}")
+
+
+async def history(s: AsyncSession, prompt: str, label: str, at_us: int) -> list[Move]:
+    """The moves of a label up to a moment, newest first."""
+    known = await prompt_labels.history(s, prompt, label)
+    return [each for each in known if each.set_at_us <= at_us]
+
+
+async def uses(s: AsyncSession, prompt: str, number: int | None, at_us: int) -> list[Use]:
+    """The uses of a prompt, or of one version of it, newest release first."""
+    created = {each.number for each in await past_releases.every(s, at_us)}
+    serves: dict[int, dict[str, int]] = {}
+    for service in await past_services.every(s, at_us):
+        for arm in service.split.arms:
+            serves.setdefault(arm.release, {})[service.name] = arm.weight_bp
+    return [
+        msgspec.structs.replace(each, serves=serves.get(each.release, {}))
+        for each in await prompt_uses.of(s, prompt, number)
+        if each.release in created
+    ]
 
 
 async def labels(s: AsyncSession, at_us: int, of: Iterable[str]) -> list[Label]:

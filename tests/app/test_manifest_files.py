@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from app import errors, manifest_files
 from app.commands import manifests
-from storage import rollout_steps, rollout_syntax, splits
+from storage import rollout_guards, rollout_syntax, splits
 from storage.release_content import Content, Engine, Limits, Sampling, Server, Upstream
 from storage.rollout_policies import Policy
 from storage.rollout_steps import (
@@ -72,7 +72,7 @@ POLICIES = (
             Webhook("https://ci.example.org/ok?a=b", 600, OnNo.ABORT), SetWeight(10_000),
             Analysis(),
         ),
-        guards=(*rollout_steps.GUARDS, rollout_syntax.parse_guard("agreement>=80%")),
+        guards=(*rollout_guards.GUARDS, rollout_syntax.parse_guard("agreement>=80%")),
         load_timeout_s=60,
         rollback_window_s=2 * 86_400,
         notify=("https://chat.example.org/x",),

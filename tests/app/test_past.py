@@ -51,9 +51,10 @@ def box(busy_home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hom
     return home
 
 
-def test_the_places_of_the_past_are_those_that_it_is_read_for() -> None:
+def test_every_place_is_read_for_the_past() -> None:
     """The problems are in the first row, and help is the same at all times."""
-    assert reading.PAST.keys() | {"problems", "help"} == keymap.PAST
+    assert reading.PAST.keys() | {"problems", "help"} == keymap.PLACES.keys()
+    assert reading.PAST.keys() == reading.PARTS.keys()
 
 
 async def test_a_look_back_gives_what_a_look_gave_then(busy_home: Home) -> None:
@@ -172,7 +173,7 @@ async def test_the_screen_shows_the_past_and_changes_nothing_in_it(busy_home: Ho
         await _typed(screen, "rw")
         assert "this is the past, which cannot be changed; :now returns" in screen.said
         await _typed(screen, "releases")
-        assert "Only the releases of now are known; :now returns to them." in screen.said
+        await screen.until(lambda: screen.app.current.releases is not None)
         await _typed(screen, "traffic")
         await screen.until(lambda: screen.app.current.traffic is not None)
         await screen.press("s")
@@ -202,12 +203,16 @@ async def test_tails_end_at_the_moment(capsys: pytest.CaptureFixture[str]) -> No
         await request_commands.tail(at="15m", follow=True)
 
 
-@pytest.mark.parametrize("place", ["prompts", "models", "ab-tests", "jobs", "alerts", "cost"])
+@pytest.mark.parametrize(
+    "place",
+    ["prompts", "prompt", "models", "ab-tests", "jobs", "alerts", "cost", "releases", "runbooks"],
+)
 async def test_each_place_of_what_people_change_is_shown_as_of_then(
     busy_home: Home, place: str
 ) -> None:
     """And what is not recorded of it is named; costs say up to when they are counted."""
-    seen = await look(busy_home, Query(place=place, at_us=NOW_US - MINUTE_US))
+    query = Query(place=place, at_us=NOW_US - MINUTE_US, prompt="terse@1")
+    seen = await look(busy_home, query)
     part = getattr(seen, place.replace("-", "_"))
     assert part is not None
     assert seen.missing == ""
@@ -216,6 +221,20 @@ async def test_each_place_of_what_people_change_is_shown_as_of_then(
         assert "Costs are kept by the quarter hour" in " ".join(part.notes)
     else:
         assert reading.NOT_RECORDED[place] in seen.header.past
+
+
+@pytest.mark.parametrize(
+    ("place", "named"),
+    [("incident", "incident"), ("run", "run"), ("job", "job"), ("replay", "replay")],
+)
+async def test_a_place_of_one_thing_says_that_it_was_not_there(
+    busy_home: Home, place: str, named: str
+) -> None:
+    """It shows nothing of now instead."""
+    query = Query(place=place, at_us=NOW_US - MINUTE_US, incident=1, run=1, job=1, replay=1)
+    seen = await look(busy_home, query)
+    assert named in seen.missing.lower()
+    assert getattr(seen, place) is None
 
 
 @pytest.mark.usefixtures("box")

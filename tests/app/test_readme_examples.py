@@ -13,7 +13,7 @@ from typing import Final
 from app import rollout_plan, rollout_tree, rollout_view
 from engine.control.rollouts import forecast
 from engine.control.rollouts.planned import Asked
-from storage import rollout_steps, rollout_syntax, samples
+from storage import rollout_guards, rollout_syntax, samples
 from storage.rollout_evidence import Count
 from storage.rollout_traffic import HOUR_US, Traffic
 from storage.samples import ArmSample
@@ -68,7 +68,7 @@ def test_the_plan_in_the_readme_is_one_that_is_printed() -> None:
         stable=1,
         candidate=2,
         strategy="canary",
-        guards=rollout_steps.GUARDS,
+        guards=rollout_guards.GUARDS,
         steps=rollout_syntax.parse_steps(["10", "100"]),
         memory="r2 needs 1.21 GB in memory, and 9.80 GB are free: it fits.",
     )

@@ -13,13 +13,14 @@ import pytest
 from app import reader, status_document
 from app.commands import status
 from app.snapshot import Query
-from storage import services
+from storage import services, silences
 from storage import store as stores
 from storage.home import clock
 from storage.home.paths import Home
 from storage.services import Arm
+from storage.store import Session
 from tests import home_fixtures
-from tests.app import populated_homes
+from tests.app import pilot, populated_homes
 
 pytestmark = pytest.mark.usefixtures("node")
 
@@ -126,3 +127,45 @@ async def test_the_history_of_a_service_is_read_again_after_its_split_changed(bo
         assert look.facts.histories["support"] == [look.facts.services[0].split, *before][:8]
     finally:
         await store.close()
+
+
+async def test_maintenance_windows_are_shown_first_those_in_force(
+    box: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a page, in the document, on the screen at 80×24, and of the moments that they were in."""
+    now, minute = populated_homes.NOW_US, 60 * populated_homes.SECOND_US
+    store = await stores.open(box)
+
+    async def windows(s: Session) -> None:
+        for of, begin, length in (("service=shop", 60, 120), ("service=support", -5, 30)):
+            await silences.add(
+                s, matchers=[of], starts_at_us=now + begin * minute, at_us=now - minute,
+                ends_at_us=now + length * minute, comment="upgrade", actor="kim",
+                maintenance=silences.PLANNED,
+            )  # fmt: skip
+
+    try:
+        await store.write(windows)
+    finally:
+        await store.close()
+    await status.print_now(as_json=False)
+    said = capsys.readouterr().out.splitlines()
+    shown = [line for line in said if line.startswith("maintenance")]
+    assert shown == [
+        'maintenance  service="support" until 2025-03-14 03:42:07Z by kim: upgrade',
+        'maintenance  service="shop" 2025-03-14 04:12:07Z to 2025-03-14 05:12:07Z by kim: upgrade',
+    ]
+    await status.print_now(as_json=True)
+    found = json.loads(capsys.readouterr().out)["maintenance"]
+    assert [(each["of"], each["begun"]) for each in found] == [
+        ('service="support"', True), ('service="shop"', False),
+    ]  # fmt: skip
+    await status.print_then(now - 2 * minute, as_json=True)
+    assert json.loads(capsys.readouterr().out)["maintenance"] == []
+    async with pilot.at(pilot.program(box)) as screen:
+        await screen.until(lambda: "MAINTENANCE" in screen.text)
+        rows = screen.text.split("\n")
+    (row,) = [row for row in rows if "MAINTENANCE" in row]
+    assert 'service="support"  until 03:42, 30 min left  “upgrade”  +1: a' in row
+    assert len(rows) == 24
+    assert any("LAST" in row for row in rows)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import pytest
 
 from storage import errors, rollout_steps, rollout_syntax
+from storage.rollout_guards import GUARDS, Guard, Measure
 from storage.rollout_steps import (
     DEFAULTS,
-    GUARDS,
     Analysis,
-    Guard,
-    Measure,
     Mirror,
     OnNo,
     Pause,

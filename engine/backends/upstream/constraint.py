@@ -26,7 +26,9 @@ def fields(constraint: Constraint, *, made_by: str, chat: bool) -> dict[str, Any
     Raises:
         failures.Invalid: the server cannot be told.
     """
-    if constraint.kind == "json_schema":
+    if constraint.spacing:
+        found = _spaced(constraint, made_by)
+    elif constraint.kind == "json_schema":
         found = _json(constraint.source, made_by, chat=chat)
     else:
         found = _other(constraint, made_by)
@@ -42,7 +44,7 @@ def fields(constraint: Constraint, *, made_by: str, chat: bool) -> dict[str, Any
 
 def needs_maker(constraint: Constraint, *, chat: bool) -> bool:
     """Whether the fields depend on the server."""
-    return constraint.kind != "json_schema" or not chat
+    return constraint.kind != "json_schema" or not chat or bool(constraint.spacing)
 
 
 def _json(source: str, made_by: str, *, chat: bool) -> dict[str, Any] | None:
@@ -55,6 +57,14 @@ def _json(source: str, made_by: str, *, chat: bool) -> dict[str, Any] | None:
         return {"response_format": {"type": "json_object"}}
     named = {"name": "answer", "schema": schema, "strict": True}
     return {"response_format": {"type": "json_schema", "json_schema": named}}
+
+
+def _spaced(constraint: Constraint, made_by: str) -> dict[str, Any] | None:
+    """A schema with its white space, which only vLLM's field can say."""
+    if made_by not in {maker.VLLM, maker.PADDOCK}:
+        return None
+    schema = msgspec.Raw(constraint.source.encode())
+    return {"structured_outputs": {"json": schema, "whitespace_pattern": constraint.spacing}}
 
 
 def _other(constraint: Constraint, made_by: str) -> dict[str, Any] | None:

@@ -39,6 +39,12 @@ def of(job: Job, index: int, *, model: str, extensions: bool, made_by: str = mak
     Raises:
         failures.Invalid: the server does not take a setting that would change the answer.
     """
+    if job.echo:
+        raise failures.Invalid(
+            "the upstream of this release may not return prompts; leave echo out",
+            code="unsupported_parameter",
+            param="echo",
+        )
     body: dict[str, Any] = {
         "model": model,
         "stream": True,

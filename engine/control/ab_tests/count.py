@@ -1,13 +1,15 @@
 """New requests and ratings as counts: each unit once for each goal, in the arm that it saw first.
 
 A unit's first executed request and its first rating are taken, so that what was counted never
-changes again: the tests that are asked at every look rest on that. Guards count every request.
+changes again: the tests that are asked at every look rest on that. Guards count every request,
+rating and scored answer.
 The counts of a rate are marked block by block; when a block ends depends on how many units it has
 and never on what they did. Pure. Imported by `engine.control.ab_tests`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,12 +17,14 @@ import msgspec
 
 from engine.judging import confidence_sequence
 from engine.judging.confidence_sequence import Moments
+from storage import rollout_guards
 from storage.ab_test_evidence import ArmEvidence, Count, Evidence, Values
 from storage.ab_test_goals import Metric
 from storage.ab_test_units import MOST_UNITS, Exposed, Fresh, Rated, Seen
 from storage.ab_tests import AbTest
+from storage.online_scores import Rate
 from storage.requests import Outcome
-from storage.rollout_steps import Guard, Measure
+from storage.rollout_guards import Guard, Measure
 
 BLOCK: Final = 10
 """The fewest units of a block; later ones have a fiftieth of all before, so that few are kept."""
@@ -42,6 +46,8 @@ def fold(test: AbTest, before: Evidence, fresh: Fresh) -> Counted:
         counting.request(seen)
     for rated in fresh.ratings:
         counting.rating(rated)
+    if fresh.scores is not None:
+        counting.scores(fresh.scores)
     return counting.done()
 
 
@@ -98,7 +104,7 @@ class _Counting:
             return
         arm.requests += 1
         for at, guard in enumerate(self._test.guards):
-            if guard.measure is not Measure.THUMBS_DOWN:
+            if guard.measure not in rollout_guards.OF_SOME:
                 arm.guards[at] = _plus(arm.guards[at], event=_breaks(guard, seen))
         if unit.failed is None and unit.release == seen.release:
             self._first(unit, seen, arm)
@@ -127,6 +133,8 @@ class _Counting:
         for at, guard in enumerate(self._test.guards):
             if guard.measure is Measure.THUMBS_DOWN:
                 answered.guards[at] = _plus(answered.guards[at], event=rated.score < 0)
+            elif guard.measure is Measure.WRONG and rated.correct is not None:
+                answered.guards[at] = _plus(answered.guards[at], event=not rated.correct)
         if rated.release != unit.release:
             return
         if unit.score is None:
@@ -138,6 +146,17 @@ class _Counting:
             self._rate(Metric.CORRECT, answered, event=rated.correct)
             self._keep(unit)
 
+    def scores(self, found: Sequence[Rate]) -> None:
+        """All answers of the arms that were scored; they are counted anew."""
+        for at, guard in enumerate(self._test.guards):
+            if guard.measure in rollout_guards.SCORED:
+                of = {each.release: each for each in found if each.scorer == guard.measure}
+                for release, arm in self._arms.items():
+                    each = of.get(release)
+                    arm.guards[at] = (
+                        Count(each.scored, each.scored - each.passed) if each else Count()
+                    )
+
     def done(self) -> Counted:
         """All of it."""
         fresh = self._fresh
@@ -147,6 +166,7 @@ class _Counting:
             rating=max(fresh.last_rating, self._before.rating),
             arms=tuple(arm.done() for arm in self._arms.values()),
             marks=tuple(tuple(each) for each in self._marks),
+            scored=self._before.scored if fresh.scores is None else fresh.scored,
         )
         return Counted(evidence, tuple(self._changed.values()))
 

@@ -201,8 +201,9 @@ def _inconclusive(facts: Facts, looks: Sequence[Look]) -> Plan:
 
 def _record(facts: Facts, now_us: int) -> Plan | None:
     """Keep a look that saw something new, not more often than is of use."""
-    same = (facts.evidence.arms, facts.evidence.ratio_units) == (
-        facts.recorded.arms, facts.recorded.ratio_units,
+    before, now = facts.recorded, facts.evidence
+    same = (now.arms, now.ratio_units, now.scored) == (
+        before.arms, before.ratio_units, before.scored,
     )  # fmt: skip
     if same or (now_us < facts.looked_us + KEEP_US and not facts.ratio_due):
         return None

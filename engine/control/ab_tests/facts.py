@@ -72,6 +72,7 @@ async def read(s: Session, test: AbTest, now_us: int) -> Facts:
         return Facts(test=test, service=service, able=able)
     recorded = await ab_test_units.stored(s, test.id)
     fresh = await ab_test_units.fresh(s, test.id, recorded)
+    fresh = await ab_test_units.with_scores(s, test, recorded, fresh)
     counted = count.fold(test, recorded, fresh)
     kept = await ab_test_looks.of(s, test.id)
     evidence = counted.evidence

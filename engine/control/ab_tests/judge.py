@@ -31,7 +31,7 @@ from storage.ab_test_evidence import Count, Evidence
 from storage.ab_test_goals import Goal, Metric, Unit
 from storage.ab_test_looks import Kind, Look, Verdict
 from storage.ab_tests import AbTest
-from storage.rollout_steps import Guard
+from storage.rollout_guards import Guard
 from storage.splits import WHOLE_BP
 
 ALPHA: Final = 0.05

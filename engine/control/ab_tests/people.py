@@ -18,14 +18,23 @@ from engine.control.ab_tests import act, facts
 from engine.control.ab_tests.decide import Do, made
 from engine.control.decisions import Decision, Reason, Refusal
 from engine.control.handlers import handles
-from storage import ab_tests, availability, prompt_labels, prompts, releases, services, splits
+from storage import (
+    ab_tests,
+    availability,
+    online_scores,
+    prompt_labels,
+    prompts,
+    releases,
+    services,
+    splits,
+)
 from storage.ab_tests import EXPOSED, OPEN, AbTest, Arm, State, Why
 from storage.availability import Availability, Can
 from storage.control_socket import verbs
 from storage.intents import Intent
 from storage.keys import Role
 from storage.releases import Release
-from storage.rollout_steps import Guard, Measure
+from storage.rollout_guards import Guard, Measure
 from storage.services import Service
 from storage.splits import WHOLE_BP
 from storage.store import Session
@@ -39,7 +48,8 @@ class Wanted:
     """What the decision about a start rests on.
 
     `prompts` has the name of the prompt of each release, None for one without. `protected`: only
-    an admin moves the label that is asked for, and this is none.
+    an admin moves the label that is asked for, and this is none. `unscored` says which guard would
+    never count anything.
     """
 
     service: Service
@@ -47,6 +57,7 @@ class Wanted:
     able: Mapping[int, Availability]
     prompts: Mapping[int, str | None]
     protected: bool = False
+    unscored: str = ""
 
 
 @handles("ab_tests.start")
@@ -66,6 +77,7 @@ async def start(
         able=await availability.every(s, [arm.release for arm in arms]),
         prompts=named,
         protected=await _protected(s, {*named.values()}, arguments.label, intent),
+        unscored=await online_scores.missing(s, service, arguments.guards or ()),
     )
     decision = decide_start(wanted, arguments, intent.expected_version)
     if not isinstance(decision.plan, int):
@@ -167,6 +179,8 @@ def decide_start(
         said = f"{service.name} is split between releases ({arms}); set it to one of them first"
         return Decision(Reason.INVALID, f"{said} with `paddock services split`.")
     ab_tests.check(control, wanted.arms)
+    if wanted.unscored:
+        return Decision(Reason.INVALID, wanted.unscored)
     for release, able in wanted.able.items():
         if able.can is Can.NOT:
             return Decision(Reason.UNLOADABLE, f"r{release} cannot answer: {able.reason}.")

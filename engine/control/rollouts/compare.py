@@ -15,8 +15,8 @@ from engine.control.rollouts import judge, lengths
 from engine.judging import errors, sample_ratio, shift, two_rates, verdict
 from storage.rollout_contrasts import Durations
 from storage.rollout_evidence import Count, Evidence
+from storage.rollout_guards import Guard
 from storage.rollout_looks import Look, Verdict
-from storage.rollout_steps import Guard
 from storage.rollouts import Rollout
 from storage.splits import WHOLE_BP
 

@@ -63,7 +63,8 @@ class Facts:
         before, now = self.recorded, self.evidence
         fresh = now.blocks[len(before.blocks) :]
         answered = any(block.candidate_n for block in fresh)
-        return before.counts != now.counts or answered or len(fresh) >= _SILENT_BLOCKS
+        scored = before.scored != now.scored
+        return before.counts != now.counts or scored or answered or len(fresh) >= _SILENT_BLOCKS
 
     @property
     def owned(self) -> bool:

@@ -14,8 +14,9 @@ from typing import Final
 from engine.judging import errors, exceedance
 from storage import rollout_evidence, rollout_steps
 from storage.rollout_evidence import Count, Evidence
+from storage.rollout_guards import Guard
 from storage.rollout_looks import Look, Verdict
-from storage.rollout_steps import Guard, Mirror, SetWeight, Step
+from storage.rollout_steps import Mirror, SetWeight, Step
 from storage.rollouts import Rollout
 from storage.splits import WHOLE_BP
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from engine.control.rollouts import judge
 from engine.control.rollouts.rhythm import Rhythm
 from engine.judging import power
-from storage import rollout_steps
+from storage import rollout_guards
 from storage.rollout_evidence import Count
-from storage.rollout_steps import Guard, Mirror, SetWeight, Step
+from storage.rollout_guards import Guard
+from storage.rollout_steps import Mirror, SetWeight, Step
 from storage.rollout_traffic import Traffic
 from storage.splits import WHOLE_BP
 
@@ -58,8 +59,8 @@ class Case:
 
 def case(guard: Guard, traffic: Traffic, at: int) -> Case:
     """The guard with the number `at`."""
-    count = Count() if guard.measure in rollout_steps.OF_COPIES else traffic.counts[at]
-    if guard.measure is not rollout_steps.Measure.THUMBS_DOWN:
+    count = Count() if guard.measure in rollout_guards.OF_COPIES else traffic.counts[at]
+    if guard.measure not in rollout_guards.OF_SOME:
         return Case(guard, count, 1.0)
     return Case(guard, count, count.n / traffic.stable_n if traffic.stable_n else 0.0)
 

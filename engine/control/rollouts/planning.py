@@ -11,7 +11,7 @@ from engine.control import memory
 from engine.control.decisions import Decision, Reason
 from engine.control.handlers import handles
 from engine.control.rollouts import starts
-from storage import jobs, releases, rollout_plans, rollout_steps, services
+from storage import jobs, releases, rollout_guards, rollout_plans, rollout_steps, services
 from storage.control_socket import verbs
 from storage.intents import Intent
 from storage.releases import Backend, Release
@@ -24,13 +24,13 @@ async def plan(s: Session, intent: Intent, arguments: verbs.rollouts.Start, at_u
     candidate = await releases.find(s, arguments.release)
     service = await services.find(s, intent.target)
     able = await starts.able(s, candidate)
-    decision = starts.decide(
-        starts.Wanted(service=service, candidate=candidate, able=able), arguments
-    )
+    unscored_ = await starts.unscored(s, service, arguments.guards)
+    wanted = starts.Wanted(service=service, candidate=candidate, able=able, unscored=unscored_)
+    decision = starts.decide(wanted, arguments)
     stable = starts.whole(service)
     if not isinstance(decision.plan, tuple) or stable is None:
         return decision
-    guards = rollout_steps.GUARDS if arguments.guards is None else arguments.guards
+    guards = rollout_guards.GUARDS if arguments.guards is None else arguments.guards
     job = await jobs.add(
         s,
         kind=rollout_plans.JOB,

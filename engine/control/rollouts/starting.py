@@ -10,7 +10,7 @@ from engine.control import memory
 from engine.control.decisions import Decision, Reason
 from engine.control.handlers import handles
 from engine.control.rollouts import act, starts, webhooks
-from storage import releases, rollout_steps, rollouts, services
+from storage import releases, rollout_guards, rollouts, services
 from storage.control_socket import verbs
 from storage.intents import Intent
 from storage.releases import Release
@@ -44,6 +44,7 @@ async def begin(
         able=await starts.able(s, candidate),
         healthy=service is not None
         and await starts.healthy(s, service, candidate, at_us, arguments.rollback_window_s),
+        unscored=await starts.unscored(s, service, arguments.guards),
     )
     decision = starts.decide(wanted, arguments)
     if not isinstance(decision.plan, tuple):
@@ -64,7 +65,7 @@ async def begin(
         candidate=candidate.number,
         strategy=arguments.strategy,
         steps=decision.plan,
-        guards=rollout_steps.GUARDS if arguments.guards is None else arguments.guards,
+        guards=rollout_guards.GUARDS if arguments.guards is None else arguments.guards,
         load_timeout_s=arguments.load_timeout_s,
         rollback_window_s=arguments.rollback_window_s,
         state=State.COMPLETED if first else State.LOADING,

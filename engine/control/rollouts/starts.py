@@ -6,14 +6,24 @@ again, or plan it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from engine.control.decisions import Decision, Reason
-from storage import availability, rollout_steps, rollouts, services, splits
+from storage import (
+    availability,
+    online_scores,
+    rollout_guards,
+    rollout_steps,
+    rollouts,
+    services,
+    splits,
+)
 from storage.availability import Availability, Can
 from storage.control_socket import verbs
 from storage.releases import Release
+from storage.rollout_guards import Guard
 from storage.rollout_steps import Strategy
 from storage.rollouts import State
 from storage.services import Service
@@ -30,13 +40,14 @@ class Wanted:
     """What the decision about a start rests on; `service` is None where it would be the first.
 
     `healthy` says whether the candidate was the stable release until another one replaced it,
-    within the rollback window.
+    within the rollback window. `unscored` says which guard would never count anything.
     """
 
     service: Service | None
     candidate: Release
     able: Availability
     healthy: bool = False
+    unscored: str = ""
 
 
 def decide(wanted: Wanted, arguments: verbs.rollouts.Start) -> Decision:
@@ -65,6 +76,8 @@ def refuse(wanted: Wanted) -> Decision | None:
         return Decision(Reason.UNLOADABLE, f"{release.name} cannot answer: {wanted.able.reason}.")
     if service is None:
         return None
+    if wanted.unscored:
+        return Decision(Reason.INVALID, wanted.unscored)
     stable = whole(service)
     if stable is None and service.owner is None:
         arms = splits.words(splits.pairs(service.split.arms))
@@ -89,6 +102,14 @@ async def healthy(
         and (past.ended_at_us or 0) >= since_us
         for past in await rollouts.tail(s, _PAST, service=service.name)
     )
+
+
+async def unscored(s: Session, service: Service | None, guards: Sequence[Guard] | None) -> str:
+    """Which guard would never count anything, and what to do; empty where all do."""
+    if service is None:
+        return ""
+    known = rollout_guards.GUARDS if guards is None else guards
+    return await online_scores.missing(s, service, known)
 
 
 async def able(s: Session, release: Release) -> Availability:

@@ -1,8 +1,8 @@
 """Compiles constraints in a thread beside the loop, and keeps the compiled ones.
 
-The first one also makes the tokenizer, which takes about a second for 150,000 tokens. Least
-recently used ones are dropped. Never tries what `check` has not tried: the gateway sees to that.
-Imported by the worker.
+Its tokenizer is made at once, while nothing waits: for 150,000 tokens that takes a second, half of
+it with the GIL. Least recently used ones are dropped. Never tries what `check` has not tried: the
+gateway sees to that. Imported by the worker.
 """
 
 from __future__ import annotations
@@ -36,9 +36,13 @@ class Compiler:
         tokenizer: Callable[[], llguidance.LLTokenizer],
         on_done: Callable[[], None] = lambda: None,
     ) -> None:
-        """`tokenizer` is called once, in the thread, at the first constraint."""
-        self._make_tokenizer = tokenizer
+        """`tokenizer` is called once, now."""
         self._tokenizer: llguidance.LLTokenizer | None = None
+        self._fault = ""
+        try:
+            self._tokenizer = tokenizer()
+        except ValueError as error:
+            self._fault = f"the model's vocabulary cannot be constrained: {error}"
         self._on_done = on_done
         self._kept: OrderedDict[wire.Constraint, Compiled] = OrderedDict()
         self._under_way: set[wire.Constraint] = set()
@@ -87,9 +91,9 @@ class Compiler:
             self._on_done()
 
     def _compile(self, constraint: wire.Constraint) -> Compiled:
+        if self._tokenizer is None:
+            return self._fault
         try:
-            if self._tokenizer is None:
-                self._tokenizer = self._make_tokenizer()
             return grammars.compiled(self._tokenizer, constraint)
         except grammars.Unholdable as error:
             return str(error)

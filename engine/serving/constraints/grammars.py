@@ -1,34 +1,49 @@
 """A constraint as a grammar of llguidance, compiled within bounds.
 
-The bounds are counted in work, not in time, so that they are the same on a busy machine. Whitespace
-between the tokens of JSON is free but short, as in llama.cpp: a model that likes it could fill its
-answer with it.
+The bounds are counted in work, not in time, so that they are the same on a busy machine: the mask
+of a token takes at most about 10 ms. JSON has at most a space after a comma or a colon, unless the
+request or the schema says otherwise: a weak model fills its answer with what it may add.
 Never runs on the loop's thread. Imported by its neighbours.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Final
+from typing import Any, Final
 
 import llguidance
 from llguidance import gbnf_to_lark
 
 from engine.serving import wire
 
-_SPACE: Final = r"\x20|\n{1,2}[\x20\t]{0,20}"
+_SPACING: Final[Any] = {
+    "whitespace_flexible": False, "key_separator": r":\x20?", "item_separator": r",\x20?",
+}  # fmt: skip
+_FLEXIBLE: Final[Any] = {
+    "whitespace_flexible": True, "key_separator": ":", "item_separator": ",",
+}  # fmt: skip
 _WORDS: Final = 300
 """Characters of a reason that are worth sending."""
 _SPECIAL: Final = frozenset("\\.+*?()|[]{}^$#&-~")
-_LIMITS: Final = llguidance.LLParserLimits(
-    max_items_in_row=2_000,
-    initial_lexer_fuel=1_000_000,
-    step_lexer_fuel=200_000,
-    step_max_items=50_000,
-    max_lexer_states=20_000,
-    max_grammar_size=200_000,
-    verbose_errors=False,
-)
+_STEP_ITEMS: Final = 12_000
+_STEP_FUEL: Final = 60_000
+
+
+def _limits(share: float) -> llguidance.LLParserLimits:
+    return llguidance.LLParserLimits(
+        max_items_in_row=2_000,
+        initial_lexer_fuel=1_000_000,
+        step_lexer_fuel=int(_STEP_FUEL * share),
+        step_max_items=int(_STEP_ITEMS * share),
+        max_lexer_states=20_000,
+        max_grammar_size=100_000,
+        verbose_errors=False,
+    )
+
+
+_LIMITS: Final = _limits(1)
+_TRIAL_LIMITS: Final = _limits(0.8)
+"""Of a trial, which does not have the tokens of the model."""
 
 
 class Unholdable(Exception):
@@ -36,9 +51,9 @@ class Unholdable(Exception):
 
 
 def compiled(
-    tokenizer: llguidance.LLTokenizer, constraint: wire.Constraint
+    tokenizer: llguidance.LLTokenizer, constraint: wire.Constraint, *, trial: bool = False
 ) -> llguidance.LLMatcher:
-    """A matcher at the beginning of the text; copies of it are cheap.
+    """A matcher at the beginning of the text; copies of it are cheap. A `trial` has less room.
 
     Raises:
         Unholdable: the constraint is invalid, uses what llguidance does not know, or is too large.
@@ -47,7 +62,8 @@ def compiled(
         grammar = _grammar(constraint)
     except (ValueError, RecursionError, gbnf_to_lark.GbnfToLarkError) as error:
         raise Unholdable(_brief(str(error))) from error
-    matcher = llguidance.LLMatcher(tokenizer, grammar, log_level=0, limits=_LIMITS)
+    limits = _TRIAL_LIMITS if trial else _LIMITS
+    matcher = llguidance.LLMatcher(tokenizer, grammar, log_level=0, limits=limits)
     if matcher.is_error():
         raise Unholdable(reason(matcher))
     return matcher
@@ -67,8 +83,9 @@ def _grammar(constraint: wire.Constraint) -> str:
     source = constraint.source
     match constraint.kind:
         case "json_schema":
+            asked: Any = {**_FLEXIBLE, "whitespace_pattern": constraint.spacing}
             return llguidance.LLMatcher.grammar_from_json_schema(
-                source, overrides={"whitespace_pattern": _SPACE}
+                source, defaults=_SPACING, overrides=asked if constraint.spacing else None
             )
         case "regex":
             return llguidance.LLMatcher.grammar_from_regex(source)

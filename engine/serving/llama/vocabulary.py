@@ -77,6 +77,10 @@ class Vocabulary:
             known = self._pieces[token] = self._render(token, special=False)
         return known
 
+    def hides(self, token: int) -> bool:
+        """Whether text does not show a token, as it does not show control tokens."""
+        return not self.piece(token)
+
     def raw(self, token: int) -> bytes:
         """The bytes of a token; for a control token, its spelling."""
         return self.piece(token) or self._render(token, special=True)

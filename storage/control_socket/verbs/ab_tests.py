@@ -6,13 +6,14 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from storage import ab_test_goals, rollout_steps
+from storage import ab_test_goals, rollout_guards
 from storage.ab_test_goals import MOST_GOALS, Goal
 from storage.control_socket.verbs import verb
 from storage.control_socket.verbs.verb import Arguments, Danger, Name, Process, Release, Verb, Why
 from storage.errors import Invalid
 from storage.keys import Role
-from storage.rollout_steps import HOUR_S, MOST_GUARDS, Guard
+from storage.rollout_guards import MOST_GUARDS, Guard
+from storage.rollout_steps import HOUR_S
 
 
 class Start(Arguments, frozen=True, kw_only=True):
@@ -42,7 +43,7 @@ class Start(Arguments, frozen=True, kw_only=True):
         except Invalid as error:
             raise ValueError(f"{str(error).rstrip('.')} - at `$.goals`") from error
         try:
-            rollout_steps.of_requests(self.guards or ())
+            rollout_guards.of_requests(self.guards or ())
         except Invalid as error:
             raise ValueError(f"{str(error).rstrip('.')} - at `$.guards`") from error
         if self.label is not None and not self.promotes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,8 @@ if not WEIGHTS.exists():
 
 ORDER = "Notes: order 17 is late. The status of order 17 is"
 NOTE = "Notes: order 23 shipped on Friday."
+ROUNDING = 0.05
+"""Of the same tokens in steps of other sizes, which libllama computes with other kernels."""
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +38,15 @@ def said(stack: Stack, prompt: Any, **body: Any) -> Any:
     asked = {"model": "raw", "prompt": prompt, "temperature": 0, "max_tokens": 6, **body}
     with stack.http() as http:
         return http.post("/v1/completions", json=asked).json()
+
+
+def chunks(stack: Stack, prompt: Any, **body: Any) -> list[Any]:
+    """The choices of a streamed answer's events."""
+    asked = {"model": "raw", "prompt": prompt, "temperature": 0, "max_tokens": 6, "stream": True}
+    with stack.http() as http:
+        lines = http.post("/v1/completions", json={**asked, **body}).text.splitlines()
+    data = [line.removeprefix("data: ") for line in lines if line.startswith("data: {")]
+    return [choice for each in data for choice in json.loads(each)["choices"]]
 
 
 def tokens(stack: Stack, text: str) -> list[int]:
@@ -95,7 +107,108 @@ def test_a_prompt_fills_the_context_but_for_one_token(stack: Stack) -> None:
 
 
 def test_a_prompt_of_the_release_goes_before_text_only(stack: Stack) -> None:
-    """Tokens cannot be joined to it."""
+    """Tokens cannot be joined to it, and it is not shown to who asks for the prompt."""
     assert texts(said(stack, ORDER, model="ops", user="sara"))
-    error = said(stack, [5, 6], model="ops", user="sara")["error"]
-    assert (error["code"], error["param"]) == ("unsupported_parameter", "prompt")
+    for body, param in (({"prompt": [5, 6]}, "prompt"), ({"prompt": "x", "echo": True}, "echo")):
+        error = said(stack, **body, model="ops", user="sara")["error"]
+        assert (error["code"], error["param"]) == ("unsupported_parameter", param)
+
+
+def test_a_prompt_comes_back_before_its_answers(stack: Stack) -> None:
+    """Whole and streamed, for each choice of each prompt, beside the same answers as without."""
+    plain = said(stack, [ORDER, NOTE], n=2)
+    echoed = said(stack, [ORDER, NOTE], n=2, echo=True)
+    prompts = [ORDER, ORDER, NOTE, NOTE]
+    assert texts(echoed) == [p + t for p, t in zip(prompts, texts(plain), strict=True)]
+    assert echoed["usage"] | {"prompt_tokens_details": {}} == plain["usage"] | {
+        "prompt_tokens_details": {}
+    }
+    streamed: dict[int, str] = {}
+    for choice in chunks(stack, [ORDER, NOTE], n=2, echo=True):
+        streamed[choice["index"]] = streamed.get(choice["index"], "") + choice["text"]
+    assert [streamed[index] for index in range(4)] == texts(echoed)
+
+
+def test_the_tokens_of_a_prompt_have_log_probabilities(stack: Stack) -> None:
+    """All but the first; the texts and offsets of all spell prompt and answer."""
+    prompt = ORDER + " Ünïcode 漢字 🐎"
+    answer = said(stack, prompt, echo=True, logprobs=2, max_tokens=8)
+    (choice,), usage = answer["choices"], answer["usage"]
+    found = choice["logprobs"]
+    assert found["token_logprobs"][0] is None
+    assert found["top_logprobs"][0] is None
+    assert all(value < 0 for value in found["token_logprobs"][1:])
+    assert [len(top) for top in found["top_logprobs"][1:]] == [2] * (len(found["tokens"]) - 1)
+    assert len(found["tokens"]) == usage["total_tokens"]
+    for at, token in zip(found["text_offset"], found["tokens"], strict=True):
+        if not token.startswith("bytes:") and at < len(choice["text"]):
+            assert choice["text"].startswith(token, at)
+    ids = tokens(stack, prompt)
+    by_ids = said(stack, [ids], echo=True, logprobs=2, max_tokens=8)["choices"][0]
+    assert by_ids["text"] == choice["text"]
+    assert by_ids["logprobs"]["text_offset"] == found["text_offset"]
+    assert by_ids["logprobs"]["token_logprobs"][1:] == pytest.approx(
+        found["token_logprobs"][1:], abs=ROUNDING
+    )
+    streamed = [
+        each["logprobs"] for each in chunks(stack, prompt, echo=True, logprobs=2, max_tokens=8)
+    ]
+    told = [each for each in streamed if each]
+    for part in ("tokens", "text_offset"):
+        assert [one for each in told for one in each[part]] == found[part]
+
+
+def test_a_prompt_is_scored_without_an_answer(stack: Stack) -> None:
+    """`max_tokens` 0: the figures that the same tokens had when they were generated."""
+    answer = said(stack, ORDER, logprobs=0, max_tokens=12)["choices"][0]
+    generated = answer["logprobs"]["token_logprobs"]
+    before = len(tokens(stack, ORDER))
+    ids = tokens(stack, ORDER + answer["text"])
+    scored = said(stack, [ids, ids[:1]], echo=True, logprobs=1, max_tokens=0)
+    whole, first = scored["choices"]
+    assert whole["text"] == ORDER + answer["text"]
+    assert (whole["finish_reason"], whole["index"], first["index"]) == ("length", 0, 1)
+    values = whole["logprobs"]["token_logprobs"]
+    assert len(values) == len(ids)
+    assert values[before:] == pytest.approx(generated[: len(ids) - before], abs=ROUNDING)
+    tops = whole["logprobs"]["top_logprobs"][before:]
+    assert [max(top.values()) for top in tops] == values[before:], "it was generated greedily"
+    assert first["logprobs"]["token_logprobs"] == [None]
+    assert scored["usage"]["prompt_tokens"] == len(ids) + 1
+    assert scored["usage"]["completion_tokens"] == 0
+
+
+def test_an_end_has_its_log_probability_after_a_scored_prompt(stack: Stack) -> None:
+    """Evaluation harnesses cut the last one off, whatever was generated."""
+    ended = next(
+        choice
+        for seed in range(40)
+        for choice in said(
+            stack, f"{NOTE} Thank you.", echo=True, logprobs=1, max_tokens=40, n=4, seed=seed * 4,
+            temperature=1,
+        )["choices"]
+        if choice["finish_reason"] == "stop"
+    )  # fmt: skip
+    spelled = "".join(ended["logprobs"]["tokens"][:-1])
+    assert spelled == ended["text"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "code", "param"),
+    [
+        ({"max_tokens": 0}, "invalid_value", "max_tokens"),
+        ({"max_tokens": -1, "echo": True}, "invalid_value", "max_tokens"),
+        ({"prompt": [[5], [6] * 513], "echo": True}, "context_length_exceeded", "prompt[1]"),
+        ({"prompt": [5] * 512, "echo": True}, "context_length_exceeded", "prompt"),
+        ({"prompt": [[5], [1_000_000]], "echo": True}, "invalid_value", "prompt[1][0]"),
+        ({"prompt": "", "echo": True, "max_tokens": 0}, "empty_prompt", "prompt"),
+        ({"logprobs": 21, "echo": True}, "invalid_value", "logprobs"),
+    ],
+)
+def test_a_prompt_that_cannot_come_back_is_refused(
+    stack: Stack, changed: dict[str, Any], code: str, param: str
+) -> None:
+    """With the field; the gateway serves on."""
+    error = said(stack, **{"prompt": ORDER, **changed})["error"]
+    assert (error["code"], error["param"]) == (code, param)
+    assert texts(said(stack, [5] * 512, echo=True, max_tokens=0))

@@ -182,6 +182,19 @@ def test_every_servers_name_for_a_constraint_is_read(
 
 
 @pytest.mark.parametrize(
+    "changed",
+    [
+        {"guided_json": {}, "guided_whitespace_pattern": "[ ]?"},
+        {"structured_outputs": {"json": {}, "whitespace_pattern": "[ ]?"}},
+    ],
+)
+def test_a_request_may_say_what_comes_between_the_tokens_of_json(changed: dict[str, Any]) -> None:
+    """Under vLLM's names."""
+    found = CHAT.read(json.dumps(HI | changed).encode()).options().constraint
+    assert (found.kind, found.spacing) == ("json_schema", "[ ]?")
+
+
+@pytest.mark.parametrize(
     ("changed", "param"),
     [
         ({"response_format": {"type": "json_object"}, "grammar": "root ::= [a]"}, "grammar"),
@@ -192,6 +205,9 @@ def test_every_servers_name_for_a_constraint_is_read(
         ({"json_schema": [1]}, "json_schema"),
         ({"grammar": "x" * 200_000}, "grammar"),
         ({"guided_choice": ["x" * 1000] * 200}, "guided_choice"),
+        ({"guided_choice": ["x"], "guided_whitespace_pattern": " "}, "guided_whitespace_pattern"),
+        ({"structured_outputs": {"whitespace_pattern": " "}},
+         "structured_outputs.whitespace_pattern"),
     ],
     ids=lambda value: str(value)[:40],
 )  # fmt: skip

@@ -17,11 +17,10 @@ import pytest
 from storage import keys, rollout_events, rollout_steps, rollouts, services
 from storage.control_socket import nudges
 from storage.home.paths import Home
+from storage.rollout_guards import Guard, Measure
 from storage.rollout_steps import (
     DEFAULTS,
     Analysis,
-    Guard,
-    Measure,
     Mirror,
     Pause,
     SetWeight,

@@ -185,7 +185,7 @@ def test_a_tenant_alone_computes_as_if_there_were_no_others() -> None:
         box.flood(60, replace(FLOODER, adapter=adapter))
     plans = box.steps(20)
     assert [plan.adapter for plan in plans] == ["", "lora"] * 10
-    full = box.knobs.prefill_budget
+    full = box.knobs.prefill_budget // FLOODER.prompt * FLOODER.prompt
     assert [plan.prefill for plan in plans[:4]] == [full] * 4
     assert not any(s.parks for s in box.known.values())
 

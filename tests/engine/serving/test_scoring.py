@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from engine.backends.worker_client import Refusal
@@ -64,6 +67,25 @@ def decoded(model: Model, prompt: str, continuation: str) -> list[float]:
             found.append(sampling.likely(logits[0], target, 0).chosen)
     context.free()
     return found
+
+
+def forced(model: Model, tokens: list[int], top: int) -> list[sampling.Likely]:
+    """Of each token after the first, when they are fed one by one."""
+    context = Context(model, sequence_tokens=512, sequences=1, threads=1)
+    batch, found = context.batch, list[sampling.Likely]()
+    for position, (token, target) in enumerate(itertools.pairwise(tokens)):
+        batch.tokens[0], batch.positions[0], batch.slots[0] = token, position, 0
+        batch.wanted[0] = 1
+        found.append(sampling.likely(context.decode(1, 1)[0], target, top))
+    context.free()
+    return found
+
+
+def whole(text: str = "", *, tokens: tuple[int, ...] = (), **fields: Any) -> wire.Score:
+    """The scoring of a prompt, as text or as tokens."""
+    segment = wire.Segment(text, special=False, tokens=tokens)
+    asked = score("", "")
+    return msgspec.structs.replace(asked, prompt=(segment,), whole=True, **fields)
 
 
 def close(scored: wire.Scored, others: list[float], within: float = EQUAL) -> bool:
@@ -153,6 +175,43 @@ async def test_an_adapter_scores_as_it_generates(gateway: Gateway) -> None:
     )
     assert [token.raw for token in base.tokens] == [token.raw for token in lora.tokens]
     assert not close(base, logprobs(lora), ROUNDING)
+
+
+async def test_a_whole_prompt_scores_as_its_tokens_decoded_one_by_one(
+    gateway: Gateway, model: Model
+) -> None:
+    """From the second token on, with the most likely tokens of each place."""
+    prompt = workers.questions(4)[0] + ANSWER
+    tokens = model.vocabulary.tokenise([(prompt, False)])
+    scored = await gateway.client.score(whole(prompt, alternatives=3))
+    raw = [scored.first, *(token.raw for token in scored.tokens)]
+    assert raw == [model.vocabulary.raw(token) for token in tokens]
+    assert b"".join(raw).decode() == prompt
+    assert scored.prompt_tokens == len(tokens)
+    expected = forced(model, tokens, 3)
+    assert close(scored, [each.chosen for each in expected])
+    for told, found in zip(scored.top, expected, strict=True):
+        assert [one.raw for one in told] == [model.vocabulary.raw(t) for t in found.tokens]
+        assert [one.logprob for one in told] == pytest.approx(found.logprobs, abs=EQUAL)
+    same = await gateway.client.score(whole(tokens=tuple(tokens)))
+    assert same.first == scored.first
+    assert same.top == ()
+    assert close(same, logprobs(scored))
+
+
+async def test_a_prompt_of_one_token_or_of_all_that_fit_is_scored(gateway: Gateway) -> None:
+    """The first token has no score; with room for an answer the prompt has to be shorter."""
+    one = await gateway.client.score(whole(tokens=(5,)))
+    assert (one.prompt_tokens, one.tokens, bool(one.first)) == (1, (), True)
+    hello = gateway.client.hello
+    assert hello is not None
+    most = hello.sequence_tokens
+    full = await gateway.client.score(whole(tokens=(5, 6) * (most // 2)))
+    assert (full.prompt_tokens, len(full.tokens)) == (most, most - 1)
+    for prompt in (whole(tokens=(5,) * (most + 1)), whole(tokens=(5,) * most, room=1)):
+        with pytest.raises(Refusal) as caught:
+            await gateway.client.score(prompt)
+        assert caught.value.refused.code == "too_long"
 
 
 @pytest.mark.parametrize(

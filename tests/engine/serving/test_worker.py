@@ -35,7 +35,7 @@ async def gateway(socket: Path) -> AsyncIterator[Gateway]:
     async with workers.connected(socket) as one:
         one.client.want_knobs(
             {"max_running": 16, "prefill_budget": 8192, "queue_limit": 256,
-             "prefix_cache": 1, "prefill_ms": 0}
+             "prefix_cache": 1, "prefill_ms": 0, "prefill_every": 1}
         )  # fmt: skip
         yield one
 

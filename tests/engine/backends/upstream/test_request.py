@@ -84,6 +84,16 @@ def test_a_schema_is_sent_as_openai_has_it() -> None:
     assert bound(any_, "", chat=True) == {"response_format": {"type": "json_object"}}
 
 
+def test_white_space_of_json_is_sent_only_to_servers_that_have_a_field_for_it() -> None:
+    """vLLM's; the others are refused."""
+    spaced = Constraint("json_schema", "{}", "guided_json", spacing=" ?")
+    found = {server: bound(spaced, server, chat=True) for server in SERVERS}
+    sent = b'{"structured_outputs":{"json":{},"whitespace_pattern":" ?"}}'
+    assert {server for server, fields in found.items() if fields} == {"vllm", "paddock"}
+    assert msgspec.json.encode(found["vllm"]) == sent
+    assert constraints.needs_maker(spaced, chat=True)
+
+
 def test_other_constraints_have_the_name_that_the_server_reads_or_are_refused() -> None:
     """A server ignores in silence what it does not know."""
     regex = Constraint("regex", "a|b", "guided_regex")

@@ -16,7 +16,7 @@ from storage.ab_test_units import Fresh, Rated, Seen
 from storage.ab_tests import AbTest, State, Why
 from storage.availability import Availability, Can
 from storage.requests import Outcome
-from storage.rollout_steps import Guard, Measure
+from storage.rollout_guards import Guard, Measure
 from storage.services import Arm, Service, Split
 
 HOUR_US = 3_600 * 1_000_000

@@ -12,8 +12,8 @@ import pytest_asyncio
 from engine.control.rollouts.decide import Do
 from storage import requests, rollout_contrasts
 from storage.requests import Outcome
+from storage.rollout_guards import Guard, Measure
 from storage.rollout_looks import Verdict
-from storage.rollout_steps import Guard, Measure
 from storage.rollouts import State, Why
 from tests.engine.control.rollouts import worlds
 from tests.engine.control.rollouts.worlds import CANDIDATE, STABLE, World

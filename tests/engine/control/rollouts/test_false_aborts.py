@@ -15,7 +15,8 @@ from engine.control.rollouts.facts import Facts
 from engine.judging import exceedance, two_rates
 from storage.availability import Availability, Can
 from storage.rollout_evidence import Block, Count, Evidence
-from storage.rollout_steps import DEFAULTS, GUARDS, SetWeight, Strategy
+from storage.rollout_guards import GUARDS
+from storage.rollout_steps import DEFAULTS, SetWeight, Strategy
 from storage.rollouts import Rollout, State, Why
 from storage.services import Arm, Owner, OwnerKind, Service, Split
 from storage.splits import WHOLE_BP

@@ -13,13 +13,21 @@ import pytest
 from engine.control.rollouts import forecast, judge, rhythm
 from engine.control.rollouts.planned import Asked
 from engine.judging import exceedance
-from storage import job_steps, jobs, rollout_plans, rollout_steps, rollout_syntax, rollout_traffic
+from storage import (
+    job_steps,
+    jobs,
+    rollout_guards,
+    rollout_plans,
+    rollout_syntax,
+    rollout_traffic,
+)
 from storage.home import clock
 from storage.jobs import State
 from storage.requests import Class
 from storage.rollout_evidence import Count
+from storage.rollout_guards import Guard, Measure
 from storage.rollout_plans import RolloutPlan
-from storage.rollout_steps import Guard, Measure, Step
+from storage.rollout_steps import Step
 from storage.rollout_traffic import HOUR_US, Traffic
 from tests.engine.control.rollouts import worlds
 from tests.engine.control.rollouts.worlds import STABLE
@@ -154,7 +162,7 @@ async def test_the_traffic_is_that_of_clients_in_the_week_before(tmp_path: Path)
         await world.serve(5, release=STABLE, class_=Class.BACKGROUND)
         async with world.store.read() as s:
             seen = await rollout_traffic.read(
-                s, "support", STABLE, rollout_steps.GUARDS, world.now_us
+                s, "support", STABLE, rollout_guards.GUARDS, world.now_us
             )
     assert seen.begin_us == NOW_US
     assert dict(seen.by_hour) == {480: 30, 481: 10}

@@ -69,7 +69,7 @@ async def test_what_is_accepted_gives_valid_documents_and_the_rest_is_refused_at
     random_gguf.write(
         model, vocabulary=320, width=64, layers=1, heads=2, kv_heads=1, forward=64, context=1024
     )
-    tokens, refused, submits = check.tokenizer(), dict[str, str](), list[tuple[str, Any]]()
+    tokens, refused, submits = check.usual(), dict[str, str](), list[tuple[str, Any]]()
     found = schemas(suite)
     for name, schema in found.items():
         constraint = wire.Constraint("json_schema", json.dumps(schema))

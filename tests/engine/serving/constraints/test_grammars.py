@@ -56,6 +56,22 @@ def test_every_text_that_a_schema_allows_is_a_valid_document(schema: dict[str, A
         validator.validate(json.loads(walks.text("json_schema", schema, seed)))
 
 
+def test_json_has_a_space_after_a_comma_or_a_colon_at_most() -> None:
+    """Unless the request or the schema says otherwise: a weak model fills its answer with it."""
+    schema = {
+        "type": "object", "properties": {"a": {"type": "integer"}, "b": {"enum": [[1, 2]]}},
+        "required": ["a", "b"], "additionalProperties": False,
+    }  # fmt: skip
+    tight = re.compile(r'\{"a": ?-?[0-9]+, ?"b": ?\[1, ?2\]\}')
+    loose = re.compile(r'\{\n?"a"\n?:\n?-?[0-9]+\n?,\n?"b"\n?:\n?\[\n?1\n?,\n?2\n?\]\n?\}')
+    own = {**schema, "x-guidance": {"whitespace_flexible": False, "key_separator": "~:~"}}
+    for seed in range(8):
+        assert tight.fullmatch(walks.text("json_schema", schema, seed))
+        asked = walks.text("json_schema", schema, seed, spacing=r"\n?")
+        assert loose.fullmatch(asked)
+    assert '"a"~:~' in walks.text("json_schema", own, 0)
+
+
 @pytest.mark.parametrize(
     ("kind", "source", "pattern"),
     [
@@ -92,6 +108,8 @@ def test_other_constraints_are_held_too(kind: str, source: object, pattern: str)
         ("regex", "(" * 400 + "a" + ")*" * 400, "invalid regex"),
         ("grammar", "root ::= [a-", "end of input"),
         ("grammar", 'start: "a" start', "Too many items"),
+        ("grammar", 'start: a\na: "x" a | a "x" | a a | "x"', "Too many items"),
+        ("regex", "(\\w+\\s?){1,50}(\\d{1,30}|\\p{L}{1,40}){1,30}", "too many"),
         ("grammar", "start: start", "no text matches it"),
         ("grammar", "start: " + "(" * 5_000 + '"a"' + ")" * 5_000, "nested"),
         ("xml", "<a/>", "no constraint of the kind"),

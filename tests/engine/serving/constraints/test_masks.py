@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from llguidance import LLTokenizer
 
 from engine.serving.constraints import check, grammars
+from engine.serving.constraints.compiler import Compiler
 from engine.serving.constraints.masks import Masks, Matcher
 from tests.engine.serving.constraints import walks
 
@@ -69,6 +71,20 @@ def test_a_token_that_may_not_follow_is_a_fault_of_that_row_alone() -> None:
     masks.apply(logits, [0, 1])
     assert left(logits[1]) == b"a"
     assert right.fault == ""
+
+
+def test_the_vocabulary_is_read_before_anything_waits_for_a_constraint() -> None:
+    """It takes a second and holds the GIL: every stream of the worker would stall."""
+    made: list[bool] = []
+
+    def make() -> LLTokenizer:
+        made.append(True)
+        return check.tokenizer()
+
+    compiler = Compiler(make)
+    assert made == [True]
+    assert compiler.find(walks.constraint("regex", "a")) is None
+    assert made == [True]
 
 
 def test_what_comes_before_the_end_of_the_reasoning_is_free() -> None:

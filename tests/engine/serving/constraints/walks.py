@@ -21,19 +21,25 @@ def _tokens() -> object:
     return check.tokenizer()
 
 
-def constraint(kind: str, source: object) -> wire.Constraint:
+@functools.cache
+def _usual() -> object:
+    return check.usual()
+
+
+def constraint(kind: str, source: object, spacing: str = "") -> wire.Constraint:
     """A constraint; what is no text is written as JSON."""
-    return wire.Constraint(kind, source if isinstance(source, str) else json.dumps(source))
+    written = source if isinstance(source, str) else json.dumps(source)
+    return wire.Constraint(kind, written, spacing=spacing)
 
 
 def fault(kind: str, source: object) -> str | None:
     """Why it is refused."""
-    return check.fault(constraint(kind, source), _tokens())  # type: ignore[arg-type]
+    return check.fault(constraint(kind, source), _usual())  # type: ignore[arg-type]
 
 
-def text(kind: str, source: object, seed: int) -> str:
+def text(kind: str, source: object, seed: int, spacing: str = "") -> str:
     """One text that the constraint allows, its end included; punctuation is a little likelier."""
-    matcher = grammars.compiled(_tokens(), constraint(kind, source))  # type: ignore[arg-type]
+    matcher = grammars.compiled(_tokens(), constraint(kind, source, spacing))  # type: ignore[arg-type]
     dice, out = random.Random(seed), bytearray()
     for _ in range(_STEPS):
         mask = np.frombuffer(matcher.compute_bitmask(), np.uint8)

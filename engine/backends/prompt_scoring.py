@@ -1,0 +1,135 @@
+"""The prompt of a local job that comes back before its answers: scored once for all its choices.
+
+What was computed for it counts for the first of them. Imported by `engine.backends.local_run`.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from engine.execution.job import Echoed, Finished, PromptToken
+from engine.serving import wire
+
+
+class Run(Protocol):
+    """The job that a prompt belongs to."""
+
+    waited_us: int
+
+    def prompt_scored(self, scoring: PromptScoring, scored: wire.Scored) -> None:
+        """The prompt was scored; its choices may begin."""
+
+    def refused(self, refused: wire.Refused, index: int) -> None:
+        """A sequence was refused; the job fails."""
+
+    def settled(self) -> None:
+        """A sequence that was cancelled has ended."""
+
+    def instance_of(self, id: int) -> str:
+        """The instance that computes a sequence."""
+
+
+class PromptScoring:
+    """One prompt on a worker; the worker's client calls it. `index` is that of its first choice."""
+
+    __slots__ = (
+        "finish",
+        "id",
+        "index",
+        "instance",
+        "over",
+        "prompt",
+        "run",
+        "scored",
+        "wasted_us",
+    )
+
+    def __init__(self, run: Run, index: int, prompt: tuple[wire.Segment, ...]) -> None:
+        self.run = run
+        self.index = index
+        self.prompt = prompt
+        self.id = 0
+        self.over = False
+        self.scored: wire.Scored | None = None
+        self.finish: Finished | None = None
+        self.instance = ""
+        self.wasted_us = 0
+
+    def takes(self, result: wire.Result) -> bool:
+        """Take what the worker found, if it is a score."""
+        if not isinstance(result, wire.Scored):
+            return False
+        self.over = True
+        self.scored = result
+        self.instance = self.run.instance_of(self.id)
+        self.finish = self.ended(self.index, "cancelled")  # unless its choices end otherwise
+        self.run.prompt_scored(self, result)
+        return True
+
+    def ended(self, index: int, reason: str) -> Finished:
+        """The end of a choice that is nothing but the prompt."""
+        scored = self.scored
+        assert scored is not None  # noqa: S101 it is asked once there is a result
+        return Finished(
+            index,
+            reason,
+            scored.prompt_tokens,
+            0,
+            self.run.waited_us + scored.queue_us,
+            scored.busy_us if index == self.index else 0,
+            self.instance,
+            cached_tokens=scored.cached_tokens,
+        )
+
+    def refused(self, refused: wire.Refused) -> None:
+        """The worker refused it; the job fails."""
+        self.over = True
+        self.wasted_us += refused.busy_us
+        self.instance = self.run.instance_of(self.id)
+        self.run.refused(refused, self.index)
+
+    def finished(self, finished: wire.Finished) -> None:
+        """It was cancelled."""
+        self.over = True
+        self.finish = Finished(
+            self.index,
+            "cancelled",
+            finished.prompt_tokens,
+            0,
+            self.run.waited_us + finished.queue_us,
+            finished.busy_us,
+            self.run.instance_of(self.id),
+        )
+        self.run.settled()
+
+    def delta(self, _: wire.Delta, __: int) -> None:
+        """There is none."""
+
+    def lost(self) -> bool:
+        """The worker died: score it again, nothing was passed on."""
+        return True
+
+
+def echoed(
+    prompt: str | tuple[int, ...], scored: wire.Scored, index: int, *, logprobs: bool
+) -> Echoed:
+    """The prompt of a choice, with its tokens if their log-probabilities were asked for.
+
+    The tokens that text shows spell the text, whatever space the vocabulary puts before it.
+    """
+    hidden = frozenset(scored.hidden)
+    raw = [scored.first, *(token.raw for token in scored.tokens)]
+    shown = [place for place in range(len(raw)) if place not in hidden]
+    spelled = b"".join(raw[place] for place in shown)
+    text = prompt if isinstance(prompt, str) else spelled.decode("utf-8", "replace")
+    if not logprobs:
+        return Echoed(index, text)
+    if isinstance(prompt, str) and spelled == b" " + prompt.encode("utf-8", "replace"):
+        raw[shown[0]] = raw[shown[0]].removeprefix(b" ")
+    top = scored.top or [()] * len(scored.tokens)
+    first = PromptToken(raw[0], None, (), 0 in hidden)
+    rest = (
+        PromptToken(raw[place], token.logprob, tuple(likely), place in hidden)
+        for place, (token, likely) in enumerate(zip(scored.tokens, top, strict=True), 1)
+    )
+    return Echoed(index, text, (first, *rest))
