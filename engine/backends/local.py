@@ -16,7 +16,17 @@ from engine.backends.local_run import LocalRun
 from engine.backends.protocol import Run
 from engine.backends.worker_client import Refusal
 from engine.execution import failures
-from engine.execution.job import Chat, Embed, Job, Rerank, Score, Scored, Text, Tokens
+from engine.execution.job import (
+    Chat,
+    Embed,
+    Job,
+    Rerank,
+    Score,
+    Scored,
+    Text,
+    Tokens,
+    Vocabulary,
+)
 from engine.serving import wire
 from storage.releases import Release
 
@@ -61,10 +71,18 @@ class LocalBackend:
         return "".join(segment.text for segment in prompt)
 
     async def tokens(
-        self, release: Release, input: Chat | Text, within_s: float, *, bos: bool, special: bool
+        self,
+        release: Release,
+        input: Chat | Text,
+        within_s: float,
+        *,
+        bos: bool,
+        special: bool | None,
     ) -> Tokens:
         """As `protocol.Tokeniser.tokens`."""
         template = await self._fleet.pool(release).introduced(within_s)
+        if special is None and isinstance(input, Text):
+            special = template.spells_control(input.prompts)
         if isinstance(input, Text) and special:
             texts = (text for text in input.prompts if isinstance(text, str))
             prompt = tuple(wire.Segment(text, special=True) for text in texts)
@@ -72,6 +90,10 @@ class LocalBackend:
             (prompt,) = await translation.segments(template, release, input, within_s)
         asked = wire.Tokenise(0, release.adapter, prompt, bos, int(within_s * 1e6))
         return await self._tokens(release, asked, input)
+
+    async def described(self, release: Release, within_s: float) -> Vocabulary:
+        """As `protocol.Tokeniser.described`."""
+        return (await self._fleet.pool(release).introduced(within_s)).vocabulary
 
     async def spelled(self, release: Release, tokens: Sequence[int], within_s: float) -> Tokens:
         """As `protocol.Tokeniser.spelled`."""

@@ -10,7 +10,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from engine.execution.job import Chat, Event, Finished, Job, Score, Scored, Text, Tokens
+from engine.execution.job import (
+    Chat,
+    Event,
+    Finished,
+    Job,
+    Score,
+    Scored,
+    Text,
+    Tokens,
+    Vocabulary,
+)
 from storage.releases import Release
 
 
@@ -52,12 +62,28 @@ class Tokeniser(Protocol):
         ...
 
     async def tokens(
-        self, release: Release, input: Chat | Text, within_s: float, *, bos: bool, special: bool
+        self,
+        release: Release,
+        input: Chat | Text,
+        within_s: float,
+        *,
+        bos: bool,
+        special: bool | None,
     ) -> Tokens:
         """The tokens of a prompt; with `special` control tokens spelled in a text are parsed.
 
+        None parses a text that is nothing but a control token.
+
         Raises:
             failures.Failure: there are too many, or no instance can tell now.
+        """
+        ...
+
+    async def described(self, release: Release, within_s: float) -> Vocabulary:
+        """The texts of its special tokens and its chat template.
+
+        Raises:
+            failures.Failure: no instance was ever connected.
         """
         ...
 

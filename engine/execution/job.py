@@ -19,6 +19,7 @@ __all__ = [
     "Asked", "Call", "CallDelta", "Chat", "Constraint", "Delta", "Echoed", "Embed", "Event",
     "Finished", "Input", "Job", "Logprob", "Message", "Options", "Prompt", "PromptToken", "Rerank",
     "Restarted", "Sampling", "Score", "Scored", "Text", "TokenLogprob", "Tokens", "Tool", "Vectors",
+    "Vocabulary",
 ]  # fmt: skip
 
 # Constraint, Logprob, Sampling and TokenLogprob are the same for the worker and for the caller.
@@ -307,6 +308,15 @@ class Tokens(msgspec.Struct, frozen=True):
 
     tokens: tuple[int, ...]
     raw: tuple[bytes, ...]
+    context_tokens: int
+
+
+class Vocabulary(msgspec.Struct, frozen=True):
+    """What names the special tokens of a model; "" for those that it does not have."""
+
+    bos: str
+    eos: str
+    chat_template: str
     context_tokens: int
 
 

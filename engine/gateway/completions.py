@@ -19,7 +19,14 @@ from engine.execution.answers import Answer
 from engine.execution.execute import Execution
 from engine.execution.job import Input, Job, Options, Prompt
 from engine.execution.shadow_copies import Asked
-from engine.gateway import auth, errors, openai_format, request_bodies, streaming
+from engine.gateway import (
+    auth,
+    errors,
+    openai_format,
+    request_bodies,
+    service_paths,
+    streaming,
+)
 from engine.gateway.context import Context
 from engine.gateway.formats import Document, Format, Head
 from storage.keys import Key
@@ -36,8 +43,8 @@ class Prompted(Protocol):
     """What the body of a request gives of its prompt, in whatever dialect."""
 
     @property
-    def model(self) -> str:
-        """The name of the service."""
+    def model(self) -> str | None:
+        """The name of the service, where the body has it."""
 
     @property
     def prompt_variables(self) -> dict[str, Any] | None:
@@ -139,7 +146,7 @@ async def _plan(
     catalog = context.catalog
     via = auth.via(request, context.gateway_id)
     input, options, class_ = body.input(), body.options(), auth.class_(request)
-    service = await catalog.service(body.model)
+    service = await catalog.service(service_paths.named(context, request, body.model))
     release, exposure = await chosen(context, request, key, body, service), None
     if hasattr(request.state, "unit") and catalog.pepper is not None:
         named = body.unit or auth.session(request)
@@ -148,7 +155,7 @@ async def _plan(
         id=f"req_{request.state.id}",
         at_us=at_us,
         arrived_us=arrived_us,
-        endpoint=request.scope["path"],
+        endpoint=service_paths.endpoint(request),
         service=service,
         release=release,
         key=key,

@@ -17,6 +17,7 @@ from engine.gateway import (
     openapi_answers,
     request_bodies,
     responses_bodies,
+    service_paths,
     token_bodies,
 )
 from engine.gateway.openapi_answers import Schema
@@ -57,7 +58,7 @@ def document() -> Schema:
         "openapi": "3.1.0",
         "info": {"title": "Paddock", "version": "1"},
         "security": [{"key": []}],
-        "paths": _paths(),
+        "paths": (paths := _paths()) | _below_services(paths),
         "components": {
             "securitySchemes": {
                 "key": {
@@ -78,6 +79,13 @@ def _paths() -> Schema:
         ("x-paddock-session", "Keeps a caller on one release where the body names no user."),
         ("x-paddock-release", "The release that answers, such as r14; for operators."),
     )]  # fmt: skip
+    told = ("400", "401", "403", "404", "500", "503")
+    model = {
+        "name": "model",
+        "in": "query",
+        "description": "The service.",
+        "schema": openapi_answers.STRING,
+    }
     return {
         "/v1/chat/completions": {
             "post": {
@@ -152,6 +160,12 @@ def _paths() -> Schema:
                 "requestBody": _body("Detokenize"),
             }
         },
+        "/tokenizer_info": {
+            "get": {
+                **_operation("The special tokens of a model", told, "TokenizerInfo"),
+                "parameters": [model],
+            }
+        },
         "/apply-template": {
             "post": {
                 **_operation("The text that a conversation becomes", completing, "Templated"),
@@ -215,6 +229,18 @@ def _paths() -> Schema:
                 },
             }
         },
+    }
+
+
+def _below_services(paths: Schema) -> Schema:
+    """Some of them again, below the name of a service that the body need not name then."""
+    service = {"name": "service", "in": "path", "required": True, "schema": openapi_answers.STRING}
+    return {
+        f"{service_paths.PREFIX}{path}": {
+            method: {**operation, "parameters": [service, *operation["parameters"]]}
+            for method, operation in paths[path].items()
+        }
+        for path in service_paths.PATHS
     }
 
 

@@ -88,6 +88,14 @@ def answers() -> dict[str, Schema]:
         ),
         "ResponseAnswer": _response_answer(),
         "TokensCounted": _object(input_tokens=_INTEGER),
+        "TokenizerInfo": _object(
+            tokenizer_class=STRING,
+            bos_token=_TEXT_OR_NULL,
+            eos_token=_TEXT_OR_NULL,
+            pad_token=_TEXT_OR_NULL,
+            chat_template=STRING,
+            model_max_length=_INTEGER,
+        ),
         "Tokenized": {
             **_object(
                 count=_INTEGER,

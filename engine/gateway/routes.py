@@ -34,6 +34,7 @@ from engine.gateway import (
     openai_format,
     openapi,
     responses,
+    service_paths,
     streaming,
     tokens,
 )
@@ -78,27 +79,34 @@ def build(context: Context) -> Starlette:
         allow_headers=("*",),
         expose_headers=_EXPOSED,
     )
+    routes = [
+        post("/v1/chat/completions", completions.chat),
+        post("/v1/completions", completions.text),
+        post("/v1/messages", messages.create, anthropic_format.DIALECT),
+        post("/v1/messages/count_tokens", messages.count_tokens, anthropic_format.DIALECT),
+        post("/v1/responses", responses.create),
+        post("/v1/embeddings", embeddings.create),
+        *(post(path, embeddings.rerank) for path in embeddings.RERANK_PATHS),
+        post("/tokenize", tokens.tokenize),
+        post("/detokenize", tokens.detokenize),
+        post("/apply-template", tokens.apply_template),
+        get("/tokenizer_info", tokens.info),
+        get("/v1/models", models.every),
+        get("/v1/models/{name:path}", models.one),
+        post("/v1/feedback", feedback.give),
+        get("/healthz", health.alive),
+        get("/readyz", health.ready),
+        get("/metrics", _metrics),
+        get("/openapi.json", document),
+    ]
+    below = [
+        Route(f"{service_paths.PREFIX}{each.path}", each.endpoint, methods=each.methods)
+        for each in routes
+        if each.path in service_paths.PATHS
+    ]
     app = Starlette(
         middleware=[browsers] if context.allowed_origins else [],
-        routes=[
-            post("/v1/chat/completions", completions.chat),
-            post("/v1/completions", completions.text),
-            post("/v1/messages", messages.create, anthropic_format.DIALECT),
-            post("/v1/messages/count_tokens", messages.count_tokens, anthropic_format.DIALECT),
-            post("/v1/responses", responses.create),
-            post("/v1/embeddings", embeddings.create),
-            *(post(path, embeddings.rerank) for path in embeddings.RERANK_PATHS),
-            post("/tokenize", tokens.tokenize),
-            post("/detokenize", tokens.detokenize),
-            post("/apply-template", tokens.apply_template),
-            get("/v1/models", models.every),
-            get("/v1/models/{name:path}", models.one),
-            post("/v1/feedback", feedback.give),
-            get("/healthz", health.alive),
-            get("/readyz", health.ready),
-            get("/metrics", _metrics),
-            get("/openapi.json", document),
-        ],
+        routes=[*routes, *below],
         exception_handlers={
             errors.Problem: problem,
             failures.Failure: problem,

@@ -23,10 +23,11 @@ class Tokenize(msgspec.Struct, kw_only=True):
     """A text (`prompt`, or llama-server's `content`) or a conversation.
 
     vLLM adds BOS to a text unless asked not to, llama-server only when it is asked to, and
-    reads control tokens that the text spells.
+    reads control tokens that the text spells; a `prompt` that is nothing but one is that token.
+    Without `model` the path names the service, or there is only one.
     """
 
-    model: _Name
+    model: _Name | None = None
     prompt: str | None = None
     content: str | None = None
     messages: Annotated[list[turns.Turn], Meta(min_length=1, max_length=10_000)] | None = None
@@ -58,7 +59,7 @@ class Tokenize(msgspec.Struct, kw_only=True):
         if self.messages is None:
             return job.Text(((self.content if self.prompt is None else self.prompt) or "",))
         return request_bodies.Chat(
-            model=self.model,
+            model=self.model or "",
             messages=self.messages,
             tools=self.tools,
             chat_template_kwargs=self.chat_template_kwargs,
@@ -72,15 +73,15 @@ class Tokenize(msgspec.Struct, kw_only=True):
         return self.add_special_tokens is not False
 
     @property
-    def special(self) -> bool:
-        """Whether control tokens spelled in a text are parsed as such."""
-        return self.content is not None and self.parse_special is not False
+    def special(self) -> bool | None:
+        """Whether control tokens spelled in a text are parsed; None: if it is nothing else."""
+        return None if self.content is None else self.parse_special is not False
 
 
 class Detokenize(msgspec.Struct, kw_only=True):
     """Tokens whose text is wanted."""
 
-    model: _Name
+    model: _Name | None = None
     tokens: Annotated[list[_Token], Meta(max_length=TOKENS_LIMIT)]
     user: _Name | None = None
 

@@ -1,4 +1,4 @@
-"""POST /tokenize, /detokenize, /apply-template: what the model of a service makes of a prompt.
+"""Tokens, texts and templates: what the model of a service makes of a prompt.
 
 A conversation includes the prompt of the release, as it does when it is answered. Nothing is
 computed or recorded. Imported by the routes and by `engine.gateway.messages`.
@@ -15,7 +15,7 @@ from starlette.responses import Response
 from engine.backends.protocol import Tokeniser
 from engine.execution import plan, prompts
 from engine.execution.job import Chat, Job, Options, Prompt, Tokens
-from engine.gateway import auth, completions, request_bodies, token_bodies
+from engine.gateway import auth, completions, request_bodies, service_paths, token_bodies
 from engine.gateway.context import Context
 
 _TOKENIZE: Final = request_bodies.Reader(token_bodies.Tokenize)
@@ -56,6 +56,27 @@ async def apply_template(context: Context, request: Request) -> Response:
     return _json({"prompt": text})
 
 
+async def info(context: Context, request: Request) -> Response:
+    """GET /tokenizer_info: what remote tokenisers of evaluation harnesses ask first."""
+    key = await auth.key(request, context.catalog)
+    name = service_paths.named(context, request, request.query_params.get("model"))
+    service = await context.catalog.service(name)
+    request.state.id = context.new_id()
+    release = await completions.chosen(context, request, key, token_bodies.Tokenize(), service)
+    tokeniser = context.executor.tokeniser(release)
+    known = await tokeniser.described(release, release.limits.queue_s)
+    return _json(
+        {
+            "tokenizer_class": "GGUF",
+            "bos_token": known.bos or None,
+            "eos_token": known.eos or None,
+            "pad_token": None,
+            "chat_template": known.chat_template,
+            "model_max_length": known.context_tokens,
+        }
+    )
+
+
 async def read(
     context: Context, request: Request, reader: request_bodies.Reader
 ) -> tuple[Any, Job]:
@@ -64,13 +85,14 @@ async def read(
     key = await auth.key(request, context.catalog)
     with context.bodies.account(key) as account:
         body: completions.Prompted = reader.read(await account.read(request))
-        service = await context.catalog.service(body.model)
+        name = service_paths.named(context, request, body.model)
+        service = await context.catalog.service(name)
         release = await completions.chosen(context, request, key, body, service)
         job = plan.job(
             id=f"req_{request.state.id}",
             at_us=context.now_us(),
             arrived_us=context.monotonic_us(),
-            endpoint=request.scope["path"],
+            endpoint=service_paths.endpoint(request),
             service=service,
             release=release,
             key=key,
@@ -84,8 +106,10 @@ async def read(
         return body, job
 
 
-async def tokens(context: Context, job: Job, *, bos: bool = True, special: bool = False) -> Tokens:
-    """The tokens of a job's prompt."""
+async def tokens(
+    context: Context, job: Job, *, bos: bool = True, special: bool | None = False
+) -> Tokens:
+    """The tokens of a job's prompt; `special` as `Tokeniser.tokens` has it."""
     tokeniser = _tokeniser(context, job)
     within_s = job.queue_us / 1e6
     assert isinstance(job.input, Prompt)  # noqa: S101 as the bodies' are

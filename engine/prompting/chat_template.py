@@ -15,7 +15,7 @@ import msgspec
 
 from engine.chat_syntax import families
 from engine.chat_syntax.syntax import Family
-from engine.execution.job import Chat, Message, Text, Tool
+from engine.execution.job import Chat, Message, Text, Tool, Vocabulary
 from engine.prompting import chat_turns, told_tools
 from engine.prompting.renderer import faults, pool
 from engine.prompting.renderer.pool import Renderer
@@ -246,6 +246,17 @@ class ChatTemplate:
         if isinstance(input, Text):
             return families.PLAIN
         return self.calling if input.tools else self.family
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """What names the model's special tokens, with the template itself."""
+        source = self._source.source
+        return Vocabulary(source.bos, source.eos, source.template, source.context_tokens)
+
+    def spells_control(self, prompts: Sequence[str | tuple[int, ...]]) -> bool:
+        """Whether each prompt is nothing but the name of a control token."""
+        names = self._source.source.control_tokens
+        return bool(prompts) and all(prompt in names for prompt in prompts)
 
     def check_prompt(self, prompt: str | tuple[int, ...]) -> None:
         """Refuse a prompt without messages that cannot fit, before it is sent anywhere.

@@ -44,7 +44,8 @@ def judge(
     limit = min(sequence.max_tokens, scheduler.knobs.max_tokens_cap, room)
     sequence.max_tokens = 0 if sequence.scored else max(1, limit)
     wait = waits.place_us(scheduler, sequence) / _SURE + waits.prompt_us(scheduler, sequence)
-    if scheduler.live and now_us + wait > sequence.deadline_us:
+    late_us = now_us + wait - sequence.deadline_us if scheduler.live else 0.0
+    if late_us > 0 and late_us > waits.cached_us(scheduler, sequence):
         return late(scheduler, sequence, now_us), []
     displaced = _displaced(scheduler, sequence)
     if displaced is None:

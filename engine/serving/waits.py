@@ -33,6 +33,15 @@ def prompt_us(scheduler: Scheduler, sequence: Sequence) -> float:
     return sequence.prompt_tokens * (scheduler.rates.prompt_us or 0.0)
 
 
+def cached_us(scheduler: Scheduler, sequence: Sequence) -> float:
+    """How much of that is not needed, as far as the prompt is in memory now."""
+    adapter = scheduler.adapters.get(sequence.adapter)
+    if adapter is None or not scheduler.knobs.prefix_cache:
+        return 0.0
+    match = adapter.slots.cache.find(sequence)
+    return 0.0 if match is None else match.tokens * (scheduler.rates.prompt_us or 0.0)
+
+
 def retry_us(scheduler: Scheduler, sequence: Sequence, now_us: int) -> int:
     """When a refused client of this tenant should come back: after those that were told before.
 

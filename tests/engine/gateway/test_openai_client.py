@@ -354,6 +354,8 @@ ANSWERING = {
     "/v1/chat/completions", "/v1/completions", "/v1/feedback", "/v1/messages",
     "/v1/messages/count_tokens", "/v1/responses", "/v1/embeddings", "/tokenize", "/detokenize",
     "/apply-template", "/v1/rerank", "/v2/rerank", "/rerank", "/v1/reranking", "/reranking",
+    "/services/{service}/v1/chat/completions", "/services/{service}/v1/completions",
+    "/services/{service}/tokenize", "/services/{service}/detokenize",
 }  # fmt: skip
 """Routes that are not read and change nothing on the box: answers, and what clients say of them."""
 

@@ -77,6 +77,33 @@ def test_each_dialect_gets_the_pieces_that_it_asks_for(stack: Stack) -> None:
     assert "".join(texts) == "order 17"
 
 
+def test_a_path_names_the_service_for_clients_that_cannot(stack: Stack) -> None:
+    """Remote tokenisers send a text and nothing else; with several services the path says whose."""
+    info = asked(stack, "/services/raw/tokenizer_info")
+    assert info == asked(stack, "/tokenizer_info?model=raw")
+    assert "messages" in info["chat_template"]
+    with stack.http() as http:
+        plain = {"prompt": "order 17", "add_special_tokens": False}
+        below = http.post("/services/raw/tokenize", json=plain).json()
+        assert below == said(stack, "/tokenize", **plain)
+        end = {"prompt": info["eos_token"], "add_special_tokens": False}
+        assert http.post("/services/raw/tokenize", json=end).json()["count"] == 1
+        other = {"model": "ops", "prompt": "order 17", "max_tokens": 1}
+        refused = http.post("/services/raw/v1/completions", json=other).json()["error"]
+        assert (refused["code"], refused["param"]) == ("invalid_value", "model")
+        answer = http.post("/services/raw/v1/completions", json=other | {"model": "raw"})
+        assert answer.json()["usage"]["completion_tokens"] == 1
+    for path in ("/tokenizer_info", "/services/nobody/tokenizer_info"):
+        assert "error" in asked(stack, path)
+    assert said(stack, "/tokenize", model=None, prompt="x")["error"]["param"] == "model"
+
+
+def asked(stack: Stack, path: str) -> Any:
+    """What the gateway tells."""
+    with stack.http() as http:
+        return http.get(path).json()
+
+
 @pytest.mark.parametrize(
     ("path", "body", "code"),
     [

@@ -169,6 +169,32 @@ def test_what_cannot_start_in_time_is_refused_at_once() -> None:
     assert code(box, box.submit(Arrival(patience_us=SECOND_US))) == ""
 
 
+@pytest.mark.parametrize(("reuse", "expected"), [(1, ""), (0, "deadline")])
+def test_what_is_in_memory_of_a_prompt_takes_no_time(reuse: int, expected: str) -> None:
+    """Without the cache the whole prompt counts; a prompt that nobody had counts in both cases."""
+    knobs = Knobs(max_running=2, prefill_budget=64, prefix_cache=reuse)
+    box = Box(slots=4, knobs=knobs, sequence_tokens=1024)
+    prompt = tuple(range(900))
+    box.flood(4, Arrival(wants=8))
+    first = box.submit(Arrival(tokens=prompt, wants=2))
+    while first.id not in box.finished:
+        box.step()
+    running = box.submit(Arrival(wants=90))
+    while running.first_us < 0:
+        box.step()
+    patience_us = int(450 * (box.scheduler.rates.prompt_us or 0))
+    assert patience_us > 0
+    other = tuple(range(1000, 1900))
+    assert code(box, box.submit(Arrival(tokens=other, patience_us=patience_us))) == "deadline"
+    again = box.submit(Arrival(tokens=(*prompt, 1), patience_us=patience_us))
+    assert code(box, again) == expected
+    while again.state is not State.ENDED:
+        box.step()
+    assert (again.cached, box.refusals.get(again.id) is None) == (
+        (900, True) if reuse else (-1, False)
+    )
+
+
 def test_before_anything_was_measured_nothing_is_refused_for_time() -> None:
     """A worker that has just started has no rates to judge by."""
     box = Box(slots=1)
