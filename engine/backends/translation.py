@@ -51,6 +51,8 @@ async def segments(
         if isinstance(input, Text):
             for text, prompt in enumerate(input.prompts):  # noqa: B007 it is named in an error
                 template.check_prompt(prompt)
+            if input.suffix:
+                return [_infill(template, release, prompt, input) for prompt in input.prompts]
             return [(_segment(prompt),) for prompt in input.prompts]
         async with time_limit.rendered("the chat template", within_s):
             return [await template.segments(input)]
@@ -73,6 +75,31 @@ async def segments(
             code="template_broken" if error.plain else "template_failed",
             release_fault=True,
         ) from error
+
+
+def _infill(
+    template: ChatTemplate, release: Release, prompt: str | tuple[int, ...], input: Text
+) -> tuple[wire.Segment, ...]:
+    """Prefix, suffix, then the middle that is to be written: the order of llama-server's /infill.
+
+    Bavarian et al. 2022, "Efficient Training of Language Models to Fill in the Middle" (PSM).
+    """
+    if not template.infill:
+        raise failures.Invalid(
+            f"the model of release {release.name} has no tokens for a suffix; leave it out",
+            code="unsupported_parameter",
+            param="suffix",
+        )
+    template.check_prompt(input.suffix)
+    assert isinstance(prompt, str)  # noqa: S101 no body has a suffix after tokens
+    before, after, middle = template.infill
+    return (
+        wire.Segment(before, special=True),
+        wire.Segment(prompt, special=False),
+        wire.Segment(after, special=True),
+        wire.Segment(input.suffix, special=False),
+        wire.Segment(middle, special=True),
+    )
 
 
 def _segment(prompt: str | tuple[int, ...]) -> wire.Segment:

@@ -79,13 +79,15 @@ class Chat(msgspec.Struct, frozen=True, tag="chat", omit_defaults=True):
     continued: bool = False
 
 
-class Text(msgspec.Struct, frozen=True, tag="text"):
+class Text(msgspec.Struct, frozen=True, tag="text", omit_defaults=True):
     """Texts to continue independently, the release's prompt included.
 
     One that is given as tokens is used as it is: without BOS, and with the control tokens in it.
+    With a `suffix` the answer is what comes between each text and that.
     """
 
     prompts: tuple[str | tuple[int, ...], ...]
+    suffix: str = ""
 
 
 class Embed(msgspec.Struct, frozen=True, tag="embed", omit_defaults=True):

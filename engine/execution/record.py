@@ -131,8 +131,9 @@ def _prompt(job: Job) -> str:
             return "\n\n".join(map(_written, inputs))
         case Rerank(query=query, documents=documents):
             return "\n\n".join((f"query: {_inset(query)}", *documents))
-        case jobs.Text(prompts=prompts):
-            return "\n\n".join(map(_written, ((each,) for each in prompts)))
+        case jobs.Text(prompts=prompts, suffix=suffix):
+            texts = [_written((each,)) for each in prompts]
+            return "\n\n".join([*texts, *([f"suffix: {suffix}"] if suffix else [])])
 
 
 def _written(parts: Sequence[str | int | Sequence[int]]) -> str:

@@ -27,6 +27,7 @@ from engine.prompting import chat_template
 
 SEQUENCES_LIMIT: Final = 128
 STOPS_LIMIT: Final = 16
+_SUFFIX: Final = 1 << 20
 CONTAINERS_LIMIT: Final = 10_000
 """Lists and objects in a field of free form. Each costs Python as much as kilobytes of text do, and
 while a body is decoded no other request is answered."""
@@ -202,11 +203,17 @@ class Completion(Completing, kw_only=True):
     prompt: prompt_fields.Prompt
     max_tokens: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
     echo: bool | None = None
+    suffix: Annotated[str, Meta(max_length=_SUFFIX)] | None = None
     logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
 
     def input(self) -> job.Text:
         """The prompts."""
-        return job.Text(prompt_fields.prompts(self.prompt))
+        prompts = prompt_fields.prompts(self.prompt)
+        if self.suffix and self.echo:
+            raise errors.invalid("echo", "it has no meaning beside suffix")
+        if self.suffix and not all(isinstance(prompt, str) for prompt in prompts):
+            raise errors.invalid("suffix", "it is text, and so has the prompt to be")
+        return job.Text(prompts, self.suffix or "")
 
     def _echoes(self) -> bool:
         if self.max_tokens == 0 and not self.echo:
@@ -245,7 +252,6 @@ _UNCHANGING: Final[Mapping[str, tuple[object, ...]]] = {
     "web_search_options": (),
     "verbosity": ("medium",),
     "moderation": (),
-    "suffix": ("",),
     "best_of": (1,),
 }
 

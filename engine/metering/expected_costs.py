@@ -111,8 +111,8 @@ def _weighed(used: Usage) -> int:
 def _bytes(job: Job) -> int:
     """Of all its texts; a token that is given as such counts as one."""
     match job.input:
-        case Text(prompts=prompts):
-            return sum(map(_size, prompts)) * job.n
+        case Text(prompts=prompts, suffix=suffix):
+            return (sum(map(_size, prompts)) + len(prompts) * _size(suffix)) * job.n
         case Embed(inputs=inputs):
             return sum(_size(p) if isinstance(p, str) else 1 for parts in inputs for p in parts)
         case Rerank(query=query, documents=documents):

@@ -86,8 +86,18 @@ class ChatTemplate:
     model writes calls and reasoning.
     """
 
-    def __init__(self, source: ChatSource, renderer: Renderer, sha256: str = "") -> None:
-        """Call `prepare` before use. `sha256` is that of the model's file."""
+    def __init__(
+        self,
+        source: ChatSource,
+        renderer: Renderer,
+        sha256: str = "",
+        infill: Sequence[str] = (),
+    ) -> None:
+        """Call `prepare` before use.
+
+        `sha256` is that of the model's file, `infill` are its marks as `wire.Hello` has them.
+        """
+        self.infill = tuple(infill)
         self._renderer = renderer
         self._source = Keyed(source, sha256)
         self._takes_system = True
@@ -106,7 +116,7 @@ class ChatTemplate:
             context_tokens=hello.sequence_tokens,
             longest_token=hello.longest_token,
         )
-        return cls(source, renderer, hello.sha256)
+        return cls(source, renderer, hello.sha256, hello.infill)
 
     @property
     def fault(self) -> str | None:

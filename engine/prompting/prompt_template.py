@@ -192,7 +192,8 @@ def prompted(prompt: Sequence[Message], input: Input) -> Input:
         messages = tuple(joined(prompt, input.messages))
         return msgspec.structs.replace(input, messages=messages)
     texts = [message.content for message in prompt]
-    return Text(tuple("\n\n".join([*texts, _spelled(text)]) for text in input.prompts))
+    joined_texts = tuple("\n\n".join([*texts, _spelled(text)]) for text in input.prompts)
+    return Text(joined_texts, input.suffix)
 
 
 def _spelled(prompt: str | tuple[int, ...]) -> str:

@@ -177,7 +177,8 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
     `control_tokens` are the texts that the vocabulary parses as control tokens; `chat_template` is
     the GGUF's Jinja source or empty; `bos`/`eos` are token texts. `sequence_tokens` is the context
     size of one sequence. `adapters` are loaded, "" included. `devices` are ggml's names of where
-    the weights are, such as CUDA0 or CPU. `longest_token` is in bytes, 0 where unknown.
+    the weights are, such as CUDA0 or CPU. `longest_token` is in bytes, 0 where unknown. `infill`
+    are the control tokens before a prefix, a suffix and the middle, none where there are none.
     """
 
     pid: int
@@ -194,6 +195,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
     adapters: tuple[str, ...]
     knobs: dict[str, int]
     longest_token: int = 0
+    infill: tuple[str, ...] = ()
 
 
 class Logprob(msgspec.Struct, frozen=True, array_like=True):

@@ -193,6 +193,7 @@ class Worker:
             adapters=tuple(self._scheduler.adapters),
             knobs=self._scheduler.knobs.values(),
             longest_token=vocabulary.piece_most,
+            infill=vocabulary.infill,
         )
 
     def _take(self, item: wire.ToWorker) -> None:

@@ -8,14 +8,15 @@ Imported by its neighbours.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
 
-from engine.backends.upstream import faults
+from engine.backends.upstream import echo, faults
 from engine.backends.upstream.sse import Event as Sse
-from engine.execution.job import CallDelta, Delta, Finished, Logprob, TokenLogprob
+from engine.execution.job import CallDelta, Delta, Echoed, Finished, Logprob, TokenLogprob
 
 CHARACTERS_PER_TOKEN: Final = 256
 """No vocabulary in use has a longer token."""
@@ -27,6 +28,8 @@ CALLS: Final = 512
 """Calls that one choice may make."""
 _LEAST_LOGPROB: Final = -9999.0
 """OpenAI's own figure for minus infinity."""
+_BYTES: Final = re.compile(r"bytes:(?:\\x[0-9a-f]{2})+")
+"""How OpenAI names a token that is not UTF-8 by itself."""
 _LENGTH: Final = frozenset({"length", "max_tokens", "model_length"})
 _ABORTED: Final = frozenset({"abort", "cancelled", "error"})
 _CALLED: Final = frozenset({"tool_calls", "function_call"})
@@ -102,14 +105,21 @@ class Answer:
         alternatives: int,
         queue_us: int = 0,
         instance: str = "",
+        prompt: str | tuple[int, ...] | None = None,
     ) -> None:
-        """`alternatives` is the job's `logprobs`; `queue_us` was spent before it was sent."""
+        """`alternatives` is the job's `logprobs`; `queue_us` was spent before it was sent.
+
+        `prompt` is what the answer has to return, None where it has not.
+        """
+        self._prompt = prompt
+        self._answered = max_tokens > 0
         self._upstream = upstream
         self._index = index
         self._alternatives = alternatives
         self._queue_us = queue_us
         self._instance = instance
-        self._characters_left = max_tokens * CHARACTERS_PER_TOKEN + _SLACK
+        self._characters_left = max(1, max_tokens) * CHARACTERS_PER_TOKEN + _SLACK
+        self._characters_left += CHARACTERS_PER_TOKEN * len(prompt or ())
         self._chunks_left = max_tokens * _CHUNKS_PER_TOKEN + _CHUNKS
         self._usage: _Usage | None = None
         self._tokens = 0
@@ -140,7 +150,7 @@ class Answer:
             found += self._take(chunk, at_us)
         return found
 
-    def whole(self, body: bytes, at_us: int) -> list[Delta]:
+    def whole(self, body: bytes, at_us: int) -> list[Delta | Echoed]:
         """The answer of a server that did not stream.
 
         Raises:
@@ -148,7 +158,17 @@ class Answer:
         """
         found = self._take(self._chunk(body, failed=False), at_us)
         self._end()
-        return found
+        if self._prompt is None:
+            return [*found]
+        text = "".join(delta.text for delta in found)
+        logprobs = [one for delta in found for one in delta.logprobs]
+        parts = echo.parts(self._prompt, text, logprobs, answered=self._answered)
+        echoed = Echoed(self._index, parts.prompt, parts.prompt_tokens)
+        usage = self._usage or _Usage()
+        self._tokens = usage.completion_tokens or len(parts.logprobs) or 1
+        if not (parts.text or parts.logprobs):
+            return [echoed]
+        return [echoed, Delta(self._index, parts.text, self._tokens, parts.logprobs, at_us)]
 
     def finish(self) -> Finished:
         """The closing event, once the stream has ended.
@@ -278,7 +298,12 @@ def _logprob(token: dict[str, Any]) -> Logprob:
 
 
 def _pair(token: str, value: float | None) -> Logprob:
-    return Logprob(str(token).encode("utf-8", "replace"), _number(value))
+    name = str(token)
+    if _BYTES.fullmatch(name):
+        return Logprob(
+            bytes.fromhex(name.removeprefix("bytes:").replace("\\x", "")), _number(value)
+        )
+    return Logprob(name.encode("utf-8", "replace"), _number(value))
 
 
 def _descending(pair: Logprob) -> float:

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from engine.backends.upstream import embedding, faults, maker, merging, request
+from engine.backends.upstream import echo, embedding, faults, maker, merging, request
 from engine.backends.upstream.answer import Answer
 from engine.backends.upstream.health import Health
 from engine.backends.upstream.server import Item, Lost, Server, Stream
 from engine.execution.failures import Failure
-from engine.execution.job import Delta, Embed, Event, Job, Rerank, Restarted
+from engine.execution.job import Embed, Event, Job, Rerank, Restarted, Text
 from storage.home import clock
 
 _AFTER_END_S: Final = 0.1
@@ -86,6 +86,7 @@ class Exchange:
                     alternatives=job.logprobs,
                     queue_us=self.now_us() - job.arrived_us,
                     instance=self.instance,
+                    prompt=_returned(job, index),
                 )
                 async with contextlib.aclosing(self._read(job, call, answer, headers)) as batches:
                     async for deltas in batches:
@@ -140,7 +141,7 @@ class Exchange:
 
     async def _read(
         self, job: Job, call: request.Call, answer: Answer, headers: dict[str, str]
-    ) -> AsyncGenerator[tuple[Delta, ...], None]:
+    ) -> Batches:
         settings = self.server.settings
         loop = asyncio.get_running_loop()
         first_s = max(0.0, min(settings.first_event_s, self._left_s(job)))
@@ -152,12 +153,15 @@ class Exchange:
             item = await anext(stream, None)
             while item is not None:
                 now = self.now_us()
+                found: Sequence[Event]
                 if isinstance(item, bytes):
-                    deltas = answer.whole(item, now)
+                    found = answer.whole(item, now)
+                elif job.echo:
+                    raise echo.unsupported("it streams what was to come whole")
                 else:
-                    deltas = answer.stream(item, now)
-                if deltas:
-                    yield tuple(deltas)
+                    found = answer.stream(item, now)
+                if found:
+                    yield tuple(found)
                 if answer.began:  # a first token was in time: from now on silence counts
                     self.server.unanswered.pop(sent, None)
                     deadline = loop.time() + (_AFTER_END_S if answer.done else settings.read_s)
@@ -185,6 +189,13 @@ def _headers(job: Job) -> dict[str, str]:
         "x-paddock-class": job.class_.value,
         "x-paddock-via": ", ".join(job.via),
     }
+
+
+def _returned(job: Job, index: int) -> str | tuple[int, ...] | None:
+    """The prompt that a choice has to return."""
+    if not job.echo or not isinstance(job.input, Text):
+        return None
+    return job.input.prompts[index // job.n]
 
 
 async def _resumed(stream: Stream, deadline: float) -> Item | None:

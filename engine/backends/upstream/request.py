@@ -11,13 +11,14 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.backends.upstream import constraint, maker
+from engine.backends.upstream import constraint, echo, maker
 from engine.execution import failures
 from engine.execution.job import Chat, Job, Message, Sampling, Text, Tool
 
 CHAT: Final = "chat/completions"
 TEXT: Final = "completions"
 
+_STREAMED: Final = {"stream": True, "stream_options": {"include_usage": True}}
 _SEEDS: Final = 2**31
 """Seeds are 32 bits in llama.cpp and signed in others."""
 _ALL: Final = 1_000_000
@@ -39,16 +40,9 @@ def of(job: Job, index: int, *, model: str, extensions: bool, made_by: str = mak
     Raises:
         failures.Invalid: the server does not take a setting that would change the answer.
     """
-    if job.echo:
-        raise failures.Invalid(
-            "the upstream of this release may not return prompts; leave echo out",
-            code="unsupported_parameter",
-            param="echo",
-        )
     body: dict[str, Any] = {
         "model": model,
-        "stream": True,
-        "stream_options": {"include_usage": True},
+        **({"stream": False} if job.echo else _STREAMED),
         "temperature": job.sampling.temperature,
         "top_p": job.sampling.top_p,
         "max_tokens": job.max_tokens,
@@ -74,10 +68,27 @@ def of(job: Job, index: int, *, model: str, extensions: bool, made_by: str = mak
             body |= {"logprobs": True, "top_logprobs": alternatives}
         return Call(CHAT, msgspec.json.encode(body))
     assert isinstance(job.input, Text)  # noqa: S101 embeddings are asked for elsewhere
-    body["prompt"] = job.input.prompts[index // job.n]
+    body |= _continued(job, job.input, index)
     if job.logprobs >= 0:
         body["logprobs"] = alternatives
     return Call(TEXT, msgspec.json.encode(body))
+
+
+def _continued(job: Job, input: Text, index: int) -> dict[str, Any]:
+    """The fields of a text completion.
+
+    One that returns its prompt comes whole. It answers at least one token: without any, some
+    servers answer without end.
+    """
+    prompt = input.prompts[index // job.n]
+    fields: dict[str, Any] = {"prompt": prompt}
+    if input.suffix:
+        fields["suffix"] = input.suffix
+    if not job.echo:
+        return fields
+    if job.max_tokens and job.logprobs < 0 and not isinstance(prompt, str):
+        raise echo.unsupported("nothing tells where its answer begins after token ids")
+    return fields | {"echo": True, "max_tokens": max(1, job.max_tokens)}
 
 
 def _conversation(chat: Chat) -> dict[str, Any]:

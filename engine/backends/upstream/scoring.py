@@ -16,7 +16,7 @@ import structlog
 from engine.backends.upstream import faults, request
 from engine.backends.upstream.server import Lost, Server
 from engine.execution import failures
-from engine.execution.job import Chat, Logprob, Score, Scored
+from engine.execution.job import Chat, Logprob, Score, Scored, Text
 from storage.requests import Class
 
 _PROBE: Final = ("Paddock asks whether the log-probabilities of this prompt", " come back.")
@@ -103,12 +103,8 @@ async def score(server: Server, model: str, wanted: Score) -> Scored:
         failures.Failure: the server does not score, or not now, or the input is a chat: its
             template is the server's, so that no prompt can be given to be echoed.
     """
-    prompt = None if isinstance(wanted.input, Chat) else wanted.input.prompts[0]
-    if (
-        isinstance(wanted.input, Chat)
-        or len(wanted.input.prompts) != 1
-        or not isinstance(prompt, str)
-    ):
+    prompt = _text(wanted.input)
+    if prompt is None:
         raise failures.Invalid(
             "an upstream scores the continuation of one text, not of a chat or of tokens",
             code="scoring_unsupported",
@@ -122,6 +118,14 @@ async def score(server: Server, model: str, wanted: Score) -> Scored:
         )
     except Unsupported as error:
         raise unsupported(server.settings.name) from error
+
+
+def _text(input: Chat | Text) -> str | None:
+    """The text that is continued, if it is one and nothing else."""
+    if isinstance(input, Chat) or input.suffix or len(input.prompts) != 1:
+        return None
+    (prompt,) = input.prompts
+    return prompt if isinstance(prompt, str) else None
 
 
 def unsupported(upstream: str) -> failures.Failure:

@@ -27,7 +27,9 @@ _ANCHOR: Final = "\n"
 class Vocabulary:
     """The tokens of one model.
 
-    `ends` are the tokens that end a generation, `controls` the control tokens by their text.
+    `ends` are the tokens that end a generation, `controls` the control tokens by their text;
+    `infill` are the texts of those before a prefix, a suffix and the middle that is to be written,
+    none where the model was not trained to fill in.
     `piece_most` is the length in bytes of the longest token. `handle` is libllama's.
     """
 
@@ -49,6 +51,7 @@ class Vocabulary:
             if attribute & _CONTROL and (text := self.text(token))
         }
         self.control_texts = tuple(sorted(self.controls))
+        self.infill = self._infill()
         self.ends = frozenset(
             token for token in tokens if llama_cpp.llama_vocab_is_eog(handle, token)
         )
@@ -62,6 +65,16 @@ class Vocabulary:
         get_text = llama_cpp.llama_vocab_get_text
         self.piece_most = max(len(get_text(handle, token) or b"") for token in tokens) or 1
         self._prefixes_space = b"".join(map(self.piece, self._encode("a"))) == b" a"
+
+    def _infill(self) -> tuple[str, ...]:
+        handle = self.handle
+        marks = (
+            llama_cpp.llama_vocab_fim_pre(handle),
+            llama_cpp.llama_vocab_fim_suf(handle),
+            llama_cpp.llama_vocab_fim_mid(handle),
+        )
+        texts = tuple(self.text(int(mark)) for mark in marks)
+        return texts if all(text in self.controls for text in texts) else ()
 
     def text(self, token: int) -> str:
         """How the vocabulary spells a token; empty for -1."""

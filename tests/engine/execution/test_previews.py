@@ -12,7 +12,7 @@ import pytest_asyncio
 from engine.backends.protocol import Backend, Run
 from engine.execution import failures
 from engine.execution.execute import Executor
-from engine.execution.job import Chat, Job, Score, Scored, Text, Tokens
+from engine.execution.job import Chat, Job, Score, Scored, Text, Tokens, Vocabulary
 from engine.execution.previews import Previews
 from engine.execution.snapshot import Snapshot
 from storage import prompts
@@ -55,13 +55,17 @@ class Counting(Answering):
         raise NotImplementedError
 
     async def tokens(
-        self, _: Release, input: Chat | Text, __: float, *, bos: bool, special: bool
+        self, _: Release, input: Chat | Text, __: float, *, bos: bool, special: bool | None
     ) -> Tokens:
         """One token a word."""
         assert isinstance(input, Chat)
         assert (bos, special) == (True, False)
         words = [word for message in input.messages for word in message.content.split()]
         return Tokens(tuple(range(len(words))), tuple(word.encode() for word in words), 512)
+
+    async def described(self, _: Release, __: float) -> Vocabulary:
+        """Never."""
+        raise NotImplementedError
 
     async def spelled(self, _: Release, __: Sequence[int], ___: float) -> Tokens:
         """Never."""

@@ -203,9 +203,10 @@ def test_an_end_has_its_log_probability_after_a_scored_prompt(stack: Stack) -> N
         ({"prompt": [[5], [1_000_000]], "echo": True}, "invalid_value", "prompt[1][0]"),
         ({"prompt": "", "echo": True, "max_tokens": 0}, "empty_prompt", "prompt"),
         ({"logprobs": 21, "echo": True}, "invalid_value", "logprobs"),
+        ({"suffix": " late."}, "unsupported_parameter", "suffix"),
     ],
 )
-def test_a_prompt_that_cannot_come_back_is_refused(
+def test_what_a_prompt_cannot_have_is_refused(
     stack: Stack, changed: dict[str, Any], code: str, param: str
 ) -> None:
     """With the field; the gateway serves on."""

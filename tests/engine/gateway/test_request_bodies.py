@@ -410,3 +410,17 @@ def test_an_answer_begins_anew_or_goes_on(changed: dict[str, Any], param: str) -
     """A body that asks for neither, or for both, is refused."""
     body = CHAT.read(json.dumps(HI | changed).encode())
     assert caught(body.input).param == param
+
+
+@pytest.mark.parametrize(
+    ("changed", "param"),
+    [({"echo": True}, "echo"), ({"prompt": [1, 2]}, "suffix"), ({"suffix": 1}, "suffix")],
+)
+def test_a_suffix_goes_with_text_alone(changed: dict[str, Any], param: str) -> None:
+    """An empty one is none."""
+    body = {"model": "ops", "prompt": "def f(", "suffix": ")", **changed}
+    with pytest.raises(errors.BadRequest) as caught:
+        COMPLETION.read(json.dumps(body).encode()).input()
+    assert caught.value.param == param
+    empty = COMPLETION.read(b'{"model":"ops","prompt":"x","suffix":""}')
+    assert empty.input().suffix == ""

@@ -93,3 +93,18 @@ def test_every_token_that_ends_a_generation_for_libllama_ends_it_here(tmp_path: 
     tokens += [(letter, tiny_gguf.NORMAL) for letter in "abc"]
     tiny_gguf.chain(path, tokens, follows={}, eos=0)
     assert Model(path, gpu_layers=0).vocabulary.ends == {0, 1}
+
+
+def test_marks_of_infilling_are_found_by_their_names(spm: Vocabulary, tmp_path: Path) -> None:
+    """All three of them or none; their texts are parsed where they are the gateway's own."""
+    assert spm.infill == ()
+    names = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
+    path = tmp_path / "infill.gguf"
+    tokens = [("<|endoftext|>", tiny_gguf.CONTROL), *((name, tiny_gguf.CONTROL) for name in names)]
+    tokens += [(letter, tiny_gguf.NORMAL) for letter in "abc"]
+    tiny_gguf.chain(path, tokens, follows={}, eos=0)
+    vocabulary = Model(path, gpu_layers=0).vocabulary
+    assert vocabulary.infill == names
+    before, after, middle = names
+    segments = [(before, True), ("ab", False), (after, True), ("c", False), (middle, True)]
+    assert vocabulary.tokenise(segments) == [1, 4, 5, 2, 6, 3]

@@ -13,7 +13,7 @@ from engine.backends.upstream import faults
 from engine.backends.upstream.answer import CHARACTERS_PER_TOKEN, Answer
 from engine.backends.upstream.sse import Event
 from engine.execution import failures
-from engine.execution.job import CallDelta
+from engine.execution.job import CallDelta, Delta
 
 JSON: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -107,6 +107,7 @@ def test_calls_of_a_whole_document_have_no_index() -> None:
     body = {"choices": [{"message": message, "finish_reason": "tool_calls"}]}
     answer = Answer("peer", 0, max_tokens=20, alternatives=-1)
     (delta,) = answer.whole(json.dumps(body).encode(), 0)
+    assert isinstance(delta, Delta)
     assert delta.calls == (
         CallDelta(0, "a", "weather", "{}"), CallDelta(1, "b", "clock", '{"zone":1}')
     )  # fmt: skip
