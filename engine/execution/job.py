@@ -63,7 +63,8 @@ class Chat(msgspec.Struct, frozen=True, tag="chat", omit_defaults=True):
     `template_arguments` reach the model's chat template (vLLM's `chat_template_kwargs`).
     `tool_choice` is auto, none or required; with `only_tool` the call has to be of that one.
     With `instructed` the first message is for this answer alone: what continues it leaves it out.
-    With `continued` the last message is the beginning of the answer, to be continued.
+    With `continued` the last message is the beginning of the answer, to be continued. Without
+    `generation_prompt` nothing follows the messages, the beginning of the assistant's turn either.
     `parallel_calls` is false where one turn may make one call at most, None where the caller does
     not say. `effort` is how much to reason, in the words of the model, None for its default.
     """
@@ -77,6 +78,7 @@ class Chat(msgspec.Struct, frozen=True, tag="chat", omit_defaults=True):
     effort: str | None = None
     instructed: bool = False
     continued: bool = False
+    generation_prompt: bool = True
 
 
 class Text(msgspec.Struct, frozen=True, tag="text", omit_defaults=True):

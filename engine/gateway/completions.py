@@ -69,6 +69,10 @@ class Body(Prompted, Protocol):
         """What the caller sets."""
 
 
+Prepare = Callable[[Context, Key, Any], Awaitable[Body]]
+"""Makes what is answered of the body that was read."""
+
+
 async def chat(context: Context, request: Request) -> Response:
     """POST /v1/chat/completions."""
 
@@ -92,7 +96,7 @@ async def complete(
     request: Request,
     reader: request_bodies.Reader,
     format: Callable[[Head, Any, Job], Document],
-    prepare: Callable[[Context, Key, Any], Awaitable[Body]] | None = None,
+    prepare: Prepare | None = None,
 ) -> Response:
     """The answer to a body that `reader` decodes, in the format for it and its job.
 

@@ -146,6 +146,20 @@ def _paths() -> Schema:
             }
             for path in embeddings.RERANK_PATHS
         },
+        "/v1/chat/completions/input_tokens": {
+            "post": {
+                **_operation("Count the tokens of a conversation", completing, "InputTokens"),
+                "parameters": headers,
+                "requestBody": _body("Chat"),
+            }
+        },
+        "/v1/responses/input_tokens": {
+            "post": {
+                **_operation("Count the tokens of an input", completing, "InputTokens"),
+                "parameters": headers,
+                "requestBody": _body("Response"),
+            }
+        },
         "/tokenize": {
             "post": {
                 **_operation("The tokens of a text or a conversation", completing, "Tokenized"),

@@ -96,6 +96,7 @@ def answers() -> dict[str, Schema]:
             chat_template=STRING,
             model_max_length=_INTEGER,
         ),
+        "InputTokens": _object(object=STRING, input_tokens=_INTEGER),
         "Tokenized": {
             **_object(
                 count=_INTEGER,

@@ -165,16 +165,17 @@ class Chat(Completing, kw_only=True):
         return job.Chat(
             messages, arguments, tools, choice, only, self.parallel_tool_calls, effort or None,
             continued=bool(self.continue_final_message),
+            generation_prompt=self.add_generation_prompt is not False,
         )  # fmt: skip
 
     def _check_continuation(self) -> None:
-        """Either the last message is continued, or the assistant's turn begins after it."""
+        """Where the last message is continued, no turn of the assistant begins after it."""
         last, continued = self.messages[-1], bool(self.continue_final_message)
         if continued and (last.role != "assistant" or not last.content or last.tool_calls):
             other = "the last message is not an assistant's text"
             raise errors.invalid("continue_final_message", other)
-        if self.add_generation_prompt is continued:
-            rule = "it is false exactly where continue_final_message is true"
+        if continued and self.add_generation_prompt:
+            rule = "continue_final_message begins no turn of the assistant; send one of them"
             raise errors.invalid("add_generation_prompt", rule)
 
     def _limit(self) -> int | None:
@@ -237,9 +238,11 @@ class Feedback(msgspec.Struct, kw_only=True):
 _SMALL: Final = 1000
 """Bytes of an unsupported field that are worth decoding: no value that is ignored has so many."""
 
-# Unsupported fields of OpenAI's API whose value never changes the answer.
+# Unsupported fields of OpenAI's API, and of llama-server's, whose value never changes the answer:
+# which slot computes it, and whether a prompt's computed part may be used again, are decided here.
 _IGNORED: Final = frozenset((
     "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
+    "id_slot", "cache_prompt",
 ))  # fmt: skip
 
 # Other unsupported fields, with the values, beside null, that leave the answer unchanged.

@@ -1,4 +1,4 @@
-"""POST /v1/responses: OpenAI's newer API at the same services.
+"""POST /v1/responses and /v1/responses/input_tokens: OpenAI's newer API at the same services.
 
 A response may continue an earlier one of the same tenant as long as its texts are kept. Imported by
 the routes.
@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from engine.execution import continuation
 from engine.execution.job import Chat, Job, Message, Options
-from engine.gateway import completions, errors, request_bodies, responses_bodies
+from engine.gateway import completions, errors, request_bodies, responses_bodies, tokens
 from engine.gateway.context import Context
 from engine.gateway.formats import Format, Head
 from engine.gateway.responses_format import ResponseFormat
@@ -72,6 +72,11 @@ async def create(context: Context, request: Request) -> Response:
         return ResponseFormat(head, continued.body, job)
 
     return await completions.complete(context, request, _RESPONSE, format, _continued)
+
+
+async def input_tokens(context: Context, request: Request) -> Response:
+    """POST /v1/responses/input_tokens: of the same body, what it would be charged for its input."""
+    return await tokens.counted(context, request, _RESPONSE, _continued)
 
 
 async def _continued(context: Context, key: Key, body: responses_bodies.Response) -> Continued:

@@ -85,6 +85,8 @@ def build(context: Context) -> Starlette:
         post("/v1/messages", messages.create, anthropic_format.DIALECT),
         post("/v1/messages/count_tokens", messages.count_tokens, anthropic_format.DIALECT),
         post("/v1/responses", responses.create),
+        post("/v1/responses/input_tokens", responses.input_tokens),
+        post("/v1/chat/completions/input_tokens", tokens.input_tokens),
         post("/v1/embeddings", embeddings.create),
         *(post(path, embeddings.rerank) for path in embeddings.RERANK_PATHS),
         post("/tokenize", tokens.tokenize),

@@ -5,7 +5,7 @@ Imported by `engine.gateway.tokens`.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
@@ -34,7 +34,7 @@ class Tokenize(msgspec.Struct, kw_only=True):
     tools: tool_bodies.Tools | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     prompt_variables: dict[str, Any] | None = None
-    add_generation_prompt: Literal[True] | None = None
+    add_generation_prompt: bool | None = None
     add_special_tokens: bool | None = None
     add_special: bool | None = None
     parse_special: bool | None = None
@@ -63,6 +63,7 @@ class Tokenize(msgspec.Struct, kw_only=True):
             messages=self.messages,
             tools=self.tools,
             chat_template_kwargs=self.chat_template_kwargs,
+            add_generation_prompt=self.add_generation_prompt,
         ).input()
 
     @property

@@ -77,14 +77,36 @@ async def info(context: Context, request: Request) -> Response:
     )
 
 
+async def input_tokens(context: Context, request: Request) -> Response:
+    """POST /v1/chat/completions/input_tokens, as llama-server has it."""
+    return await counted(context, request, _CHAT)
+
+
+async def counted(
+    context: Context,
+    request: Request,
+    reader: request_bodies.Reader,
+    prepare: completions.Prepare | None = None,
+) -> Response:
+    """How many tokens a conversation has, with the prompt of the release: what would be charged."""
+    _, job = await read(context, request, reader, prepare)
+    told = await tokens(context, job)
+    return _json({"object": "response.input_tokens", "input_tokens": len(told.tokens)})
+
+
 async def read(
-    context: Context, request: Request, reader: request_bodies.Reader
+    context: Context,
+    request: Request,
+    reader: request_bodies.Reader,
+    prepare: completions.Prepare | None = None,
 ) -> tuple[Any, Job]:
     """The body of a request, and the job that would answer its prompt."""
     request.state.id = context.new_id()
     key = await auth.key(request, context.catalog)
     with context.bodies.account(key) as account:
         body: completions.Prompted = reader.read(await account.read(request))
+        if prepare is not None:
+            body = await prepare(context, key, body)
         name = service_paths.named(context, request, body.model)
         service = await context.catalog.service(name)
         release = await completions.chosen(context, request, key, body, service)

@@ -211,6 +211,7 @@ class ChatTemplate:
                 tools=map(chat_turns.tool, tools),
                 fold_system=not self._takes_system,
                 continued=chat.continued,
+                generation_prompt=chat.generation_prompt,
             )
         except faults.TooLong as fault:
             raise LongConversation(str(fault)) from fault

@@ -60,8 +60,8 @@ def of(job: Job, index: int, *, model: str, extensions: bool, made_by: str = mak
     alternatives = max(1, job.logprobs)
     if isinstance(job.input, Chat):
         body |= _conversation(job.input)
-        if job.input.continued:
-            body |= _continuation(extensions=extensions)
+        if job.input.continued or not job.input.generation_prompt:
+            body |= _continuation(job.input, extensions=extensions)
         if job.thinking_budget is not None:
             body["thinking_budget"] = job.thinking_budget
         if job.logprobs >= 0:
@@ -108,16 +108,17 @@ def _conversation(chat: Chat) -> dict[str, Any]:
     return fields
 
 
-def _continuation(*, extensions: bool) -> dict[str, Any]:
-    """What has the last message continued: vLLM's fields, which llama-server does without."""
+def _continuation(chat: Chat, *, extensions: bool) -> dict[str, Any]:
+    """What follows the last message: vLLM's fields, of which llama-server knows the second."""
     if not extensions:
         raise failures.Invalid(
-            "the upstream of this release takes only OpenAI's fields, and none of them continues a "
-            "message",
+            "the upstream of this release takes only OpenAI's fields, and none of them says how a "
+            "prompt ends",
             code="unsupported_parameter",
-            param="continue_final_message",
+            param="continue_final_message" if chat.continued else "add_generation_prompt",
         )
-    return {"continue_final_message": True, "add_generation_prompt": False}
+    continued = {"continue_final_message": True} if chat.continued else {}
+    return {**continued, "add_generation_prompt": False}
 
 
 def _message(message: Message) -> dict[str, Any]:

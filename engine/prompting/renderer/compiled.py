@@ -106,7 +106,9 @@ class Chat:
             given = _replaced(given, texts)
         values = {**given, **self._given, "messages": messages}
         if work.continued:
-            values |= {"messages": _marked(messages), "add_generation_prompt": False}
+            values["messages"] = _marked(messages)
+        if work.continued or not work.generation_prompt:
+            values["add_generation_prompt"] = False
         rendered = _CHATS.render(self._template, values, cpu_s)
         if work.continued:
             rendered, end, _ = rendered.rpartition(_END)

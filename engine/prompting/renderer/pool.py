@@ -117,10 +117,12 @@ class Renderer:
         tools: Iterable[Mapping[str, Any]] = (),
         fold_system: bool = False,
         continued: bool = False,
+        generation_prompt: bool = True,
     ) -> tuple[Segment, ...]:
         """What a chat template renders of messages and tools in Hugging Face's form.
 
-        With `continued` it ends with the content of the last message.
+        With `continued` it ends with the content of the last message, without `generation_prompt`
+        with the message.
 
         Raises:
             TemplateFault: it failed.
@@ -132,6 +134,7 @@ class Renderer:
             fold_system,
             tuple(dict(each) for each in tools),
             continued,
+            generation_prompt,
         )
         texts = [str(each.get("content") or "") for each in work.messages]
         answer = await self._do(source, work, texts)

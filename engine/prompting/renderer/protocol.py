@@ -60,7 +60,7 @@ class RenderChat(msgspec.Struct, frozen=True, array_like=True, tag="render_chat"
 
     Messages and tools have the form of Hugging Face's convention. `fold_system`: each system text
     goes before the next user message. `continued`: the last message is unfinished, and
-    nothing comes after its content.
+    nothing comes after its content. `generation_prompt`: the assistant's turn begins at the end.
     """
 
     messages: tuple[dict[str, Any], ...]
@@ -68,6 +68,7 @@ class RenderChat(msgspec.Struct, frozen=True, array_like=True, tag="render_chat"
     fold_system: bool = False
     tools: tuple[dict[str, Any], ...] = ()
     continued: bool = False
+    generation_prompt: bool = True
 
 
 class ReadNames(msgspec.Struct, frozen=True, array_like=True, tag="read_names"):

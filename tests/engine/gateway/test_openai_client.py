@@ -352,7 +352,8 @@ def test_a_role_that_does_not_suffice_is_a_clear_error(stack: Stack, client: Ope
 
 ANSWERING = {
     "/v1/chat/completions", "/v1/completions", "/v1/feedback", "/v1/messages",
-    "/v1/messages/count_tokens", "/v1/responses", "/v1/embeddings", "/tokenize", "/detokenize",
+    "/v1/messages/count_tokens", "/v1/responses", "/v1/responses/input_tokens",
+    "/v1/chat/completions/input_tokens", "/v1/embeddings", "/tokenize", "/detokenize",
     "/apply-template", "/v1/rerank", "/v2/rerank", "/rerank", "/v1/reranking", "/reranking",
     "/services/{service}/v1/chat/completions", "/services/{service}/v1/completions",
     "/services/{service}/tokenize", "/services/{service}/detokenize",
@@ -753,6 +754,14 @@ def check(document: Any, schema: Any, found: Any, where: str = "$") -> None:
         ("POST", "/v1/messages/count_tokens", "", "wrong", {"model": "ops", "messages": ASK}),
         ("POST", "/v1/responses", "", "client", {"model": "ops", "input": "Where is order 17?"}),
         ("POST", "/v1/responses", "", "client", {"model": "ops"}),
+        ("POST", "/v1/responses/input_tokens", "", "client", {"model": "ops", "input": "Where?"}),
+        (
+            "POST",
+            "/v1/chat/completions/input_tokens",
+            "",
+            "client",
+            {"model": "ops", "messages": ASK},
+        ),
         ("POST", "/tokenize", "", "client", {"model": "raw", "prompt": "x"}),
         ("POST", "/tokenize", "", "client", {"model": "raw"}),
         ("POST", "/detokenize", "", "client", {"model": "raw", "tokens": [5, 6]}),

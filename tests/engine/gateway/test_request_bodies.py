@@ -401,7 +401,6 @@ def test_every_field_that_may_hold_anything_is_bounded() -> None:
     ("changed", "param"),
     [
         ({"continue_final_message": True}, "continue_final_message"),
-        ({"add_generation_prompt": False}, "add_generation_prompt"),
         ({"messages": BEGUN, "continue_final_message": True, "add_generation_prompt": True},
          "add_generation_prompt"),
     ],

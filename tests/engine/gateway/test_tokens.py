@@ -55,6 +55,11 @@ def test_what_is_counted_is_what_is_charged(stack: Stack) -> None:
         model="ops", messages=ASK, metadata={"user_id": "sara"},
     )  # fmt: skip
     assert counted == {"input_tokens": charged}
+    for path, body in (
+        ("/v1/chat/completions/input_tokens", chat),
+        ("/v1/responses/input_tokens", {"model": "ops", "user": "sara", "input": ASK}),
+    ):
+        assert said(stack, path, **body)["input_tokens"] == charged
 
 
 def test_a_rendered_conversation_is_what_the_model_reads(stack: Stack) -> None:
@@ -65,6 +70,19 @@ def test_a_rendered_conversation_is_what_the_model_reads(stack: Stack) -> None:
     parsed = said(stack, "/tokenize", model="raw", content=text)["count"]
     assert parsed == said(stack, "/tokenize", model="ops", messages=ASK)["count"]
     assert parsed < said(stack, "/tokenize", content=text, parse_special=False)["count"]
+
+
+def test_a_conversation_may_end_with_its_last_message(stack: Stack) -> None:
+    """Without the beginning of the assistant's turn, rendered, counted and continued."""
+    body: Any = {"messages": ASK, "add_generation_prompt": False}
+    text = said(stack, "/apply-template", **body)["prompt"]
+    whole = said(stack, "/apply-template", messages=ASK)["prompt"]
+    assert whole.startswith(text)
+    assert "assistant" in whole.removeprefix(text)
+    count = said(stack, "/tokenize", **body)["count"]
+    assert count == said(stack, "/tokenize", content=text)["count"]
+    usage = said(stack, "/v1/chat/completions", **body, max_tokens=1)["usage"]
+    assert usage["prompt_tokens"] == count
 
 
 def test_each_dialect_gets_the_pieces_that_it_asks_for(stack: Stack) -> None:

@@ -1,0 +1,1 @@
+"""llama.cpp's own server tests, unmodified, against a gateway."""

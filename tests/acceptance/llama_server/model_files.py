@@ -1,0 +1,55 @@
+"""The shipped model with another chat template, as llama-server takes one on its command line."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Final
+
+import gguf
+
+_TEMPLATE: Final = gguf.Keys.Tokenizer.CHAT_TEMPLATE
+_GIVEN: Final = {gguf.Keys.General.ARCHITECTURE, _TEMPLATE}
+
+BUILT_IN: Final = {
+    "chatml": (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    ),
+    "llama3": (
+        "{{ bos_token }}{% for m in messages %}<|start_header_id|>{{ m.role }}<|end_header_id|>\n\n"
+        "{{ m.content }}<|eot_id|>{% endfor %}"
+        "{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
+    ),
+    "command-r": (
+        "{% for m in messages %}<|START_OF_TURN_TOKEN|>"
+        "{{ {'system': '<|SYSTEM_TOKEN|>', 'user': '<|USER_TOKEN|>'}"
+        ".get(m.role, '<|CHATBOT_TOKEN|>') }}{{ m.content }}<|END_OF_TURN_TOKEN|>{% endfor %}"
+        "{% if add_generation_prompt %}<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>{% endif %}"
+    ),
+}
+"""Forms that llama-server has in C++ and knows by a name."""
+
+
+def with_template(source: Path, folder: Path, template: str) -> Path:
+    """A copy of a GGUF file that has this chat template; written once."""
+    out = folder / f"{hashlib.sha256(template.encode()).hexdigest()[:12]}.gguf"
+    if out.exists():
+        return out
+    read = gguf.GGUFReader(source)
+    architecture = read.fields[gguf.Keys.General.ARCHITECTURE].contents()
+    writer = gguf.GGUFWriter(out, architecture, endianess=read.endianess)
+    for field in read.fields.values():
+        if field.name in _GIVEN or field.name.startswith("GGUF."):
+            continue
+        kind = field.types[0]
+        inner = field.types[-1] if kind is gguf.GGUFValueType.ARRAY else None
+        writer.add_key_value(field.name, field.contents(), kind, inner)
+    writer.add_chat_template(template)
+    for tensor in read.tensors:
+        writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return out
