@@ -24,6 +24,8 @@ UNCHANGING: Final[Mapping[str, tuple[object, ...]]] = {
 }
 """Fields that are not supported, with the values, beside null, that leave the answer unchanged."""
 
+_ROLES: Final = {"user": "user", "assistant": "assistant", "system": "user"}
+
 _Name = Annotated[str, Meta(max_length=512)]
 _Stop = Annotated[str, Meta(min_length=1, max_length=1024)]
 _Share = Annotated[float, Meta(ge=0, le=1)]
@@ -51,9 +53,12 @@ class ContentBlock(msgspec.Struct, gc=False):
 
 
 class MessageTurn(msgspec.Struct, gc=False):
-    """One message of the conversation."""
+    """One message of the conversation.
 
-    role: Literal["user", "assistant"]
+    One of the system is part of the user's turn: few chat templates take it after the beginning.
+    """
+
+    role: Literal["user", "assistant", "system"]
     content: str | list[ContentBlock]
 
 
@@ -90,6 +95,20 @@ class Thinking(msgspec.Struct):
     display: Literal["full", "summarized", "omitted"] | None = None
 
 
+class OutputFormat(msgspec.Struct, forbid_unknown_fields=True):
+    """What the answer must match."""
+
+    type: Literal["json_schema"]
+    schema: _Ignored = msgspec.UNSET
+
+
+class OutputConfig(msgspec.Struct, forbid_unknown_fields=True):
+    """How the answer is to be."""
+
+    format: OutputFormat | None = None
+    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
+
+
 class TokenCount(msgspec.Struct, kw_only=True):
     """The fields that make the prompt: the body of POST /v1/messages/count_tokens."""
 
@@ -100,6 +119,8 @@ class TokenCount(msgspec.Struct, kw_only=True):
     tool_choice: MessageToolChoice | None = None
     thinking: Thinking | None = None
     metadata: MessageMetadata | None = None
+    output_config: OutputConfig | None = None
+    output_format: OutputFormat | None = None
     prompt_variables: dict[str, Any] | None = None
 
     @property
@@ -123,6 +144,8 @@ class TokenCount(msgspec.Struct, kw_only=True):
                 messages[-1] = turns.joined(last, message)
             else:
                 messages.append(message)
+        if all(message.role == "system" for message in messages):
+            raise errors.invalid("messages", "none of them has content")
         last = messages[-1]
         if last.role == "assistant" and (last.calls or not last.content):
             silent = "the last one is the assistant's, and has no text to continue"
@@ -136,15 +159,22 @@ class TokenCount(msgspec.Struct, kw_only=True):
             tool_choice=choice,
             only_tool=only,
             parallel_calls=None if parallel is None else not parallel,
+            effort=self._effort(),
             continued=last.role == "assistant",
         )
+
+    def _effort(self) -> str | None:
+        """How much to reason, where reasoning is asked for at all."""
+        if self.thinking is None or self.thinking.type == "disabled":
+            return None
+        return self.output_config.effort if self.output_config else None
 
     def _turns(self) -> Iterator[job.Message]:
         made: set[str] = set()
         for place, turn in enumerate(self.messages):
             where = f"messages[{place}].content"
             if isinstance(turn.content, str):
-                yield job.Message(turn.role, turn.content)
+                yield job.Message(_ROLES[turn.role], turn.content)
             elif turn.role == "assistant":
                 message = _assistant(turn.content, where)
                 made.update(call.id for call in message.calls)
@@ -175,19 +205,6 @@ class TokenCount(msgspec.Struct, kw_only=True):
         return tool_bodies.named(sent.name or "", tools, "tool_choice.name")
 
 
-class OutputFormat(msgspec.Struct, forbid_unknown_fields=True):
-    """What the answer must match."""
-
-    type: Literal["json_schema"]
-    schema: _Ignored = msgspec.UNSET
-
-
-class OutputConfig(msgspec.Struct, forbid_unknown_fields=True):
-    """How the answer is to be."""
-
-    format: OutputFormat | None = None
-
-
 class Message(TokenCount, kw_only=True):
     """The body of POST /v1/messages."""
 
@@ -199,8 +216,6 @@ class Message(TokenCount, kw_only=True):
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_k: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
     top_p: _Share | None = None
-    output_config: OutputConfig | None = None
-    output_format: OutputFormat | None = None
 
     def options(self) -> job.Options:
         """What the caller sets.

@@ -161,6 +161,7 @@ def _response_answer() -> Schema:
             content=_list({"type": "object"}),
             summary=_list({"type": "object"}),
             call_id=STRING,
+            namespace=STRING,
             name=STRING,
             arguments=STRING,
         ),

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from engine.execution import job
-from engine.gateway import constraint_fields, errors, tool_bodies, turns
+from engine.gateway import constraint_fields, errors, response_tools, tool_bodies, turns
 
 IGNORED: Final = frozenset((
     "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "include",
@@ -58,25 +58,9 @@ class InputItem(msgspec.Struct, gc=False):
     summary: list[InputPart] | None = None
     call_id: _Name | None = None
     name: str | None = None
+    namespace: _Name | None = None
     arguments: str | None = None
     output: str | list[InputPart] | None = None
-
-
-class ResponseTool(msgspec.Struct, gc=False):
-    """A function of the client; the tools of OpenAI's servers are not supported."""
-
-    type: str
-    name: str = ""
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-    strict: bool | None = None
-
-
-class ResponseToolChoice(msgspec.Struct):
-    """The function that has to be called."""
-
-    type: str
-    name: _Name = ""
 
 
 class TextFormat(constraint_fields.NamedSchema, kw_only=True):
@@ -110,8 +94,10 @@ class Response(msgspec.Struct, kw_only=True):
     max_output_tokens: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: _Share | None = None
-    tools: Annotated[list[ResponseTool], Meta(max_length=tool_bodies.TOOLS_LIMIT)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | ResponseToolChoice | None = None
+    tools: response_tools.Tools | None = None
+    tool_choice: Literal["none", "auto", "required"] | response_tools.ResponseToolChoice | None = (
+        None
+    )
     parallel_tool_calls: bool | None = None
     reasoning: ResponseReasoning | None = None
     text: TextSettings | None = None
@@ -130,8 +116,8 @@ class Response(msgspec.Struct, kw_only=True):
         messages += past
         made = {call.id for message in past for call in message.calls}
         messages += _messages(self.input, made)
-        tools = self._tools()
-        choice, only = self._choice(tools)
+        tools = response_tools.functions(self.tools or ())
+        choice, only = response_tools.choice(self.tool_choice, tools)
         return job.Chat(
             tuple(messages),
             tools=tools,
@@ -155,27 +141,6 @@ class Response(msgspec.Struct, kw_only=True):
             max_tokens=self.max_output_tokens,
             constraint=constraint_fields.formatted(form.type, form.schema, "text.format"),
         )
-
-    def _tools(self) -> tuple[job.Tool, ...]:
-        sent = []
-        for place, tool in enumerate(self.tools or ()):
-            where = f"tools[{place}]"
-            if tool.type != "function":
-                kind = f"tools of type {tool.type[:64]!r} are not supported"
-                raise errors.unsupported(f"{where}.type", kind)
-            function = tool_bodies.Function(
-                tool.name, tool.description, tool.parameters, tool.strict
-            )
-            sent.append((where, function))
-        return tool_bodies.functions(sent)
-
-    def _choice(self, tools: Sequence[job.Tool]) -> tuple[str, str]:
-        sent = self.tool_choice
-        if not isinstance(sent, ResponseToolChoice):
-            return tool_bodies.choice(sent, tools)
-        if sent.type != "function":
-            raise errors.unsupported("tool_choice.type", "only a function can be chosen")
-        return tool_bodies.named(sent.name, tools, "tool_choice.name")
 
 
 def _messages(input: str | Sequence[InputItem], made: Container[str]) -> Iterator[job.Message]:
@@ -207,8 +172,9 @@ def _message(item: InputItem, where: str) -> job.Message:
         role = "system" if item.role == "developer" else item.role
         return job.Message(role, _text(item.content, f"{where}.content"))
     if item.type == "function_call" and item.name is not None:
+        name = response_tools.joined(item.namespace, item.name)
         call = tool_bodies.Call(
-            tool_bodies.CalledFunction(item.name, item.arguments or "{}"), item.call_id or ""
+            tool_bodies.CalledFunction(name, item.arguments or "{}"), item.call_id or ""
         )
         return job.Message("assistant", "", calls=tool_bodies.calls([call], where))
     if item.type == "function_call_output":

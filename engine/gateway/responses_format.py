@@ -13,7 +13,7 @@ import msgspec
 
 from engine.execution.answers import Answer
 from engine.execution.job import Call, CallDelta, Finished, Job, TokenLogprob
-from engine.gateway import responses_bodies, responses_items
+from engine.gateway import response_tools, responses_bodies, responses_items
 from engine.gateway.errors import Problem
 from engine.gateway.formats import Format, Head
 from engine.gateway.openai_format import quoted
@@ -35,6 +35,7 @@ class ResponseFormat(Format):
         self._item: Item | None = None
         self._content = ""
         self._texts: list[str] = []
+        self._namespaces = response_tools.namespaces(body.tools or ())
 
     # streamed
 
@@ -59,7 +60,8 @@ class ResponseFormat(Format):
 
     def _call(self, part: CallDelta) -> bytes:
         def call() -> FunctionCall:
-            return FunctionCall(f"{self._head.id}_{part.index + 2}", Call(part.id, part.name, ""))
+            called = Call(part.id, part.name, "")
+            return FunctionCall(f"{self._head.id}_{part.index + 2}", called, self._namespaces)
 
         return self._begin(f"call {part.index}", call) + self._piece(part.arguments)
 
@@ -132,8 +134,9 @@ class ResponseFormat(Format):
         """The response."""
         (choice,) = answer.choices
         status = _status(choice.finish)
-        items = [each.document(status) for each in responses_items.of(choice, self._head.id)]
-        yield _encode(self._response(status, items, answer))
+        items = responses_items.of(choice, self._head.id, self._namespaces)
+        output = [each.document(status) for each in items]
+        yield _encode(self._response(status, output, answer))
 
     def _response(
         self, status: str, output: Sequence[object], answer: Answer | None = None
@@ -160,7 +163,7 @@ class ResponseFormat(Format):
             "temperature": job.sampling.temperature,
             "text": {"format": (body.text and body.text.format) or {"type": "text"}},
             "tool_choice": body.tool_choice or "auto",
-            "tools": [_tool(tool) for tool in body.tools or ()],
+            "tools": [*response_tools.offered(body.tools or ())],
             "top_p": job.sampling.top_p,
             "truncation": "disabled",
             "usage": None if answer is None else _usage(answer),
@@ -170,16 +173,6 @@ class ResponseFormat(Format):
 
 def _status(finish: Finished | None) -> str:
     return "incomplete" if finish is not None and finish.reason == "length" else "completed"
-
-
-def _tool(tool: responses_bodies.ResponseTool) -> dict[str, Any]:
-    return {
-        "type": "function",
-        "name": tool.name,
-        "description": tool.description,
-        "parameters": tool.parameters,
-        "strict": tool.strict,
-    }
 
 
 def _usage(answer: Answer) -> dict[str, Any]:

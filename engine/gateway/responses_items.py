@@ -6,11 +6,14 @@ Imported by `engine.gateway.responses_format`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from engine.execution.answers import Choice
 from engine.execution.job import Call
+
+Namespaces = Mapping[str, tuple[str, str]]
+"""The namespace and the name of functions by the name that a model calls."""
 
 
 class Item(ABC):
@@ -84,9 +87,10 @@ class FunctionCall(Item):
     event = "response.function_call_arguments"
     field = "arguments"
 
-    def __init__(self, id: str, call: Call) -> None:
+    def __init__(self, id: str, call: Call, namespaces: Namespaces) -> None:
         super().__init__(id, call.arguments)
-        self._call = call
+        self._id = call.id
+        self._namespace, self._name = namespaces.get(call.name, ("", call.name))
 
     def document(self, status: str) -> dict[str, Any]:
         """With the id by which its output is returned."""
@@ -94,17 +98,18 @@ class FunctionCall(Item):
             "id": f"fc_{self.id}",
             "type": "function_call",
             "status": status,
-            "call_id": self._call.id,
-            "name": self._call.name,
+            "call_id": self._id,
+            **({"namespace": self._namespace} if self._namespace else {}),
+            "name": self._name,
             "arguments": self.text,
         }
 
 
-def of(choice: Choice, id: str) -> Iterator[Item]:
+def of(choice: Choice, id: str, namespaces: Namespaces) -> Iterator[Item]:
     """The items of a finished choice, in the order in which a model writes them."""
     if choice.reasoning:
         yield Reasoning(f"{id}_0", choice.reasoning)
     if choice.text or not choice.calls:
         yield Message(f"{id}_1", choice.text)
     for number, call in enumerate(choice.calls, 2):
-        yield FunctionCall(f"{id}_{number}", call)
+        yield FunctionCall(f"{id}_{number}", call, namespaces)

@@ -20,7 +20,18 @@ import msgspec
 from tests.acceptance.attacks.box import attacked
 from tests.watchdogs import Watchdog
 
-CHECKS: Final = "not_a_server_error,status_code_conformance,content_type_conformance"
+CHECKS: Final = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_schema_conformance",
+)
+UNREADY: Final = """
+[[operations]]
+include-name = "GET /readyz"
+checks.not_a_server_error.expected-statuses = ["2xx", "4xx", 503]
+"""
+"""A box whose upstream is gone says that it is not ready, as its document describes."""
 
 
 def described(url: str) -> dict[str, Any]:
@@ -35,18 +46,20 @@ def described(url: str) -> dict[str, Any]:
     return document
 
 
-async def main(examples: int, workers: int, more: list[str]) -> int:
+async def main(program: Path, examples: int, workers: int, more: list[str]) -> int:
     """Start the box, run the command, stop the box."""
     with tempfile.TemporaryDirectory() as folder:
         async with attacked(Path(folder) / "home") as (_, target, _):
             url = f"http://127.0.0.1:{target.port}"
             document = Path(folder) / "openapi.json"
             document.write_bytes(msgspec.json.encode(described(url)))
+            config = Path(folder) / "schemathesis.toml"
+            config.write_text(UNREADY)
             command = [
-                str(Path(sys.executable).with_name("schemathesis")), "run",
+                str(program), "--config-file", str(config), "run",
                 str(document), "--url", url,
                 "--header", f"Authorization: Bearer {target.key}",
-                "--checks", CHECKS, "--max-examples", str(examples), "--workers", str(workers),
+                "--checks", ",".join(CHECKS), "--max-examples", str(examples), "--workers", str(workers),
                 "--request-timeout", "60", *more,
             ]  # fmt: skip
             process = await asyncio.create_subprocess_exec(*command, cwd=folder)
@@ -59,8 +72,11 @@ async def main(examples: int, workers: int, more: list[str]) -> int:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--program", type=Path, default=Path(sys.executable).with_name("schemathesis")
+    )
     parser.add_argument("--examples", type=int, default=1500, help="of each operation")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("more", nargs="*")
     given = parser.parse_args()
-    sys.exit(asyncio.run(main(given.examples, given.workers, given.more)))
+    sys.exit(asyncio.run(main(given.program, given.examples, given.workers, given.more)))

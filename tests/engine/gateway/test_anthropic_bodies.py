@@ -101,12 +101,35 @@ def test_thinking_is_a_budget(thinking: Any, budget: int | None) -> None:
     assert read(thinking=thinking).options() == Options(max_tokens=9, thinking_budget=budget)
 
 
+def test_a_message_of_the_system_is_part_of_the_users_turn() -> None:
+    """Claude Code adds them in the middle, where most chat templates refuse a system message."""
+    told = {"role": "system", "content": [{"type": "text", "text": "Orders are numbers."}]}
+    chat = asked(system="Be brief.", messages=[ASK, told])
+    assert chat.messages == (
+        Message("system", "Be brief."),
+        Message("user", "Where is order 17?\nOrders are numbers."),
+    )
+
+
+@pytest.mark.parametrize(
+    ("thinking", "effort"),
+    [({"type": "adaptive"}, "high"), ({"type": "disabled"}, None), (None, None)],
+)
+def test_effort_is_how_much_to_reason_where_that_is_asked_for(
+    thinking: Any, effort: str | None
+) -> None:
+    """It asks for no reasoning by itself."""
+    assert asked(thinking=thinking, output_config={"effort": "high"}).effort == effort
+
+
 @pytest.mark.parametrize(
     ("fields", "where"),
     [
         ({"messages": said({"type": "image"})}, "messages[0].content[0]"),
         ({"messages": said(USE)}, "messages[0].content[0]"),
         ({"messages": said(RESULT)}, "messages[0].content[0].tool_use_id"),
+        ({"messages": said()}, "messages"),
+        ({"messages": said(), "system": "Be brief."}, "messages"),
         ({"messages": [ASK, {"role": "assistant", "content": [USE]}]}, "messages"),
         ({"tools": [{"type": "web_search_20250305", "name": "web"}]}, "tools[0].type"),
         ({"tools": [LOOK, LOOK]}, "tools[1].name"),

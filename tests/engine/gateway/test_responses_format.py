@@ -6,11 +6,12 @@ import json
 from typing import Any
 
 import msgspec
+import pytest
 from openai.types.responses import Response
 
 from engine.execution.answers import Answer
 from engine.execution.job import CallDelta, Delta, Event, Finished
-from engine.gateway import responses_bodies, streaming
+from engine.gateway import errors, responses_bodies, streaming
 from engine.gateway.formats import Head
 from engine.gateway.responses_format import ResponseFormat
 from tests.engine.execution import jobs
@@ -86,3 +87,55 @@ def test_an_answer_without_text_has_an_empty_message() -> None:
     (item,) = json.loads(format().whole(answered(events)))["output"]
     assert item["content"][0]["text"] == ""
     assert streamed(events)[-1]["response"]["output"] == [item]
+
+
+SPAWN: Any = {
+    "type": "function",
+    "name": "spawn",
+    "parameters": {"type": "object"},
+    "strict": False,
+}
+AGENTS: Any = {"type": "namespace", "name": "agents", "description": "Helpers.", "tools": [SPAWN]}
+
+
+def test_a_call_names_the_namespace_of_its_function() -> None:
+    """Whole and streamed; to the model both are one name, in an earlier turn, too."""
+    earlier = {
+        "type": "function_call", "call_id": "call_0", "name": "spawn", "namespace": "agents",
+        "arguments": "{}",
+    }  # fmt: skip
+    output = {"type": "function_call_output", "call_id": "call_0", "output": "done"}
+    body = msgspec.convert(
+        {"model": "ops", "input": [earlier, output], "tools": [AGENTS, SPAWN]},
+        responses_bodies.Response,
+    )
+    chat = body.conversation(())
+    assert [tool.name for tool in chat.tools] == ["agents__spawn", "spawn"]
+    assert chat.messages[0].calls[0].name == "agents__spawn"
+    events: list[Event] = [
+        Delta(0, "", 1, (), 1, calls=(CallDelta(0, "call_1", "agents__spawn", "{}"),)),
+        Delta(0, "", 1, (), 2, calls=(CallDelta(1, "call_2", "spawn", "{}"),)),
+        Finished(0, "tool_calls", 2, 2, 0, 0),
+    ]  # fmt: skip
+    one = ResponseFormat(HEAD, body, jobs.job("a"))
+    whole = json.loads(one.whole(answered(events)))
+    called = [(item.get("namespace"), item["name"]) for item in whole["output"]]
+    assert called == [("agents", "spawn"), (None, "spawn")]
+    assert whole["tools"] == [
+        {**AGENTS, "tools": [{**SPAWN, "description": None}]}, {**SPAWN, "description": None},
+    ]  # fmt: skip
+    raw = one.opening(0) + b"".join(streaming.chunks(one, (event,)) for event in events)
+    assert raw.count(b'"namespace":"agents"') == 2  # when it is added, and when it is done
+
+
+def test_a_search_that_cannot_be_run_is_left_out_and_the_answer_shows_it() -> None:
+    """Codex offers it to every model; a tool that has to be called is refused."""
+    search: Any = {"type": "web_search", "external_web_access": False}
+    fields: Any = {"model": "ops", "input": "Hello.", "tools": [search, SPAWN]}
+    body = msgspec.convert(fields, responses_bodies.Response)
+    assert [tool.name for tool in body.conversation(()).tools] == ["spawn"]
+    whole = json.loads(ResponseFormat(HEAD, body, jobs.job("a")).whole(answered(EVENTS)))
+    assert [tool["name"] for tool in whole["tools"]] == ["spawn"]
+    chosen = msgspec.convert({**fields, "tool_choice": {"type": "web_search"}}, type(body))
+    with pytest.raises(errors.BadRequest):
+        chosen.conversation(())
