@@ -59,7 +59,8 @@ async def main(program: Path, examples: int, workers: int, more: list[str]) -> i
                 str(program), "--config-file", str(config), "run",
                 str(document), "--url", url,
                 "--header", f"Authorization: Bearer {target.key}",
-                "--checks", ",".join(CHECKS), "--max-examples", str(examples), "--workers", str(workers),
+                "--checks", ",".join(CHECKS), "--max-examples", str(examples),
+                "--workers", str(workers),
                 "--request-timeout", "60", *more,
             ]  # fmt: skip
             process = await asyncio.create_subprocess_exec(*command, cwd=folder)

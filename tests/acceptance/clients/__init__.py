@@ -1,0 +1,1 @@
+"""Other people's clients, unmodified, in environments apart from ours, against a gateway."""
