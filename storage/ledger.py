@@ -115,7 +115,8 @@ async def tail(
     if before_id is not None:
         query = query.where(col(LedgerRow.id) < before_id)
     if until_us is not None:
-        query = query.where(col(LedgerRow.at_us) <= until_us)
+        newest_id = await newest_at(s, until_us)
+        query = query.where(col(LedgerRow.id) <= newest_id, col(LedgerRow.at_us) <= until_us)
     if actor is not None:
         query = query.where(col(LedgerRow.actor) == actor)
     if noun is not None:
@@ -152,6 +153,20 @@ async def newest(s: AsyncSession, noun: str | None = None) -> int:
     if noun is not None:
         query = query.where(col(LedgerRow.noun) == noun)
     return await s.scalar(query) or 0
+
+
+async def newest_at(s: AsyncSession, at_us: int) -> int:
+    """The id of the newest entry up to a moment; 0 before the first.
+
+    A session is asked once for each moment: what came after it is gone through, for an entry may be
+    older than one before it, where the clock was set back.
+    """
+    known = ("ledger.newest_at", at_us)
+    if known not in s.info:
+        id = col(LedgerRow.id)
+        query = select(id).where(col(LedgerRow.at_us) <= at_us).order_by(id.desc()).limit(1)
+        s.info[known] = await s.scalar(query) or 0
+    return int(s.info[known])
 
 
 async def changes(s: AsyncSession, after: int, limit: int) -> list[Change]:

@@ -8,6 +8,7 @@ here. Imported by `storage.samples` and `storage.rollup_rows`.
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import msgspec
 from sqlalchemy import (
     Integer,
     LargeBinary,
+    Select,
     String,
     bindparam,
     delete,
@@ -26,6 +28,7 @@ from sqlalchemy import (
     or_,
     select,
     tuple_,
+    union_all,
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Column, Field, SQLModel, col
@@ -120,6 +123,28 @@ async def between(
         return [(row[0], row[1], row[2]) for row in rows]
     found += [(row[0], row[1], row[2]) for row in rows]
     return sorted(found, key=lambda each: each[:2])
+
+
+async def edge(s: AsyncSession, kinds: Iterable[str], until: int) -> tuple[int | None, int | None]:
+    """Of some kinds, up to a second: the newest one not packed, and the newest packed minute."""
+    plain, packed = (await s.execute(_edge(tuple(kinds)), {"until": until})).one()
+    return plain, packed
+
+
+@functools.cache
+def _edge(kinds: tuple[str, ...]) -> Select[Any]:
+    until = bindparam("until", type_=Integer)
+    newest = [
+        union_all(
+            *(select(func.max(at).label("at")).where(of == kind, at <= until) for kind in kinds)
+        ).subquery()
+        for of, at in (
+            (col(SampleRow.kind), col(SampleRow.second)),
+            (col(MinuteRow.kind), col(MinuteRow.minute_s)),
+        )
+    ]
+    plain, packed = (select(func.max(each.c.at)).scalar_subquery() for each in newest)
+    return select(plain, packed)
 
 
 async def newest(s: AsyncSession, kind: str, until: int) -> int | None:

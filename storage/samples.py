@@ -139,6 +139,7 @@ _TYPES: Final[dict[Kind, type[Sample]]] = {
     Kind.ARM: ArmSample,
     Kind.TENANT: ArmSample,
 }
+_KINDS: Final = tuple(kind.value for kind in Kind)
 TALLIES: Final = (Kind.ARM, Kind.TENANT)
 """The kinds whose samples add up, and are rolled up (`storage.rollups`)."""
 
@@ -251,7 +252,10 @@ async def seconds(s: AsyncSession, kind: Kind, begin: int, end: int) -> list[int
 
 async def newest(s: AsyncSession, until: int) -> int | None:
     """The newest second up to `until` that has a sample, None without one."""
-    seconds = [await sample_rows.newest(s, kind.value, until) for kind in Kind]
+    plain, packed = await sample_rows.edge(s, _KINDS, until)
+    if packed is None or (plain is not None and plain >= packed + sample_rows.MINUTE_S):
+        return plain
+    seconds = [await sample_rows.newest(s, kind, until) for kind in _KINDS]
     return max((second for second in seconds if second is not None), default=None)
 
 

@@ -3,7 +3,9 @@
 DDSketch (Masson, Rim and Lee, VLDB 2019): values are counted in buckets whose bounds grow by a
 fixed ratio, so any value of a bucket is within the accuracy of the bucket's middle. Merging adds
 counts: it is exact, associative and commutative. Stored as JSON by the second (`to_dict`) and
-packed in roll-ups (`pack`). Imports msgspec and the standard library only.
+packed in roll-ups (`pack`); in both, buckets are pairs, one after the other: how far a bucket is
+from the one before, and its count. Earlier versions wrote counts by bucket. Imports msgspec and the
+standard library only.
 """
 
 from __future__ import annotations
@@ -26,11 +28,7 @@ _SMALL: Final = 1 << 16
 
 
 class Packed(msgspec.Struct, frozen=True, array_like=True):
-    """A sketch of a roll-up, whose hundreds of buckets are decoded without a Python loop.
-
-    Buckets are pairs, one after the other: how far a bucket is from the one before, and its count.
-    Earlier versions wrote counts by bucket.
-    """
+    """A sketch of a roll-up, whose hundreds of buckets are decoded without a Python loop."""
 
     total: float
     lowest: float
@@ -142,7 +140,7 @@ class Sketch:
         if self._zeros:
             body["zeros"] = self._zeros
         if self._buckets:
-            body["buckets"] = {str(index): self._buckets[index] for index in sorted(self._buckets)}
+            body["buckets"] = self._pairs()
         return body
 
     @classmethod
@@ -154,7 +152,7 @@ class Sketch:
             sketch.lowest = float(body.get("lowest", sketch.total))
             sketch.highest = float(body.get("highest", sketch.total))
             sketch._zeros = int(body.get("zeros", 0))
-            sketch._buckets = {int(i): int(n) for i, n in body.get("buckets", {}).items()}
+            sketch._buckets = _counts(body.get("buckets", []))
             sketch.count = sketch._zeros + sum(sketch._buckets.values())
         return sketch
 
@@ -162,22 +160,19 @@ class Sketch:
         """As roll-ups store it; None when nothing was counted."""
         if not self.count:
             return None
-        pairs: list[int] = []
-        last = 0
-        for index, times in sorted(self._buckets.items()):
-            pairs += (index - last, times)
-            last = index
         return Packed(
-            _short(self.total), _short(self.lowest), _short(self.highest), self._zeros, pairs
+            total=_short(self.total),
+            lowest=_short(self.lowest),
+            highest=_short(self.highest),
+            zeros=self._zeros,
+            buckets=self._pairs(),
         )
 
     def merge_packed(self, packed: Packed | None) -> Self:
         """Add the counts of a packed sketch."""
         if packed is None:
             return self
-        buckets, added = self._buckets, packed.buckets
-        if isinstance(added, list):
-            added = dict(zip(accumulate(added[::2]), added[1::2], strict=True))
+        buckets, added = self._buckets, _counts(packed.buckets)
         if buckets:
             get = buckets.get
             for index, times in added.items():
@@ -191,6 +186,14 @@ class Sketch:
         self.highest = max(self.highest, packed.highest)
         return self
 
+    def _pairs(self) -> list[int]:
+        pairs: list[int] = []
+        last = 0
+        for index, times in sorted(self._buckets.items()):
+            pairs += (index - last, times)
+            last = index
+        return pairs
+
     def __eq__(self, other: object) -> bool:
         """Whether both have counted the same; totals are sums of floats and may differ a little."""
         if not isinstance(other, Sketch):
@@ -201,6 +204,13 @@ class Sketch:
         ) and (mine == theirs)
 
     __hash__ = None  # type: ignore[assignment]  # it grows
+
+
+def _counts(stored: list[int] | Mapping[Any, int]) -> dict[int, int]:
+    """Counts by bucket, of pairs, or as earlier versions wrote them."""
+    if isinstance(stored, list):
+        return dict(zip(accumulate(stored[::2]), stored[1::2], strict=True))
+    return {int(index): times for index, times in stored.items()}
 
 
 @functools.cache

@@ -6,10 +6,11 @@ Imported by the other modules of `storage.past`.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 from sqlmodel import col
 
 from storage import ledger
@@ -30,26 +31,22 @@ async def last(
 ) -> list[Entry]:
     """The newest entry up to a moment about each thing of a kind, oldest first.
 
-    With `by_verb` the newest of each verb, for which all entries of the kind are read. Without it
-    each thing's newest is looked up where the entries are many.
+    With `by_verb` the newest of each verb, for which all entries of the kind are read. Without
+    `keys` each thing's newest is looked up where the entries are many.
     """
+    if keys is not None and not keys:
+        return []
     told = [col(LedgerRow.noun) == noun, col(LedgerRow.at_us).between(since_us, at_us)]
     if verbs is not None:
         told.append(col(LedgerRow.verb).in_(verbs))
-    if by_verb or await _few(s, noun):
-        if keys is not None:
-            told.append(col(LedgerRow.key).in_(keys))
+    if keys is not None:
+        told.append(col(LedgerRow.key).in_(keys))
+    if by_verb or keys is not None or await _few(s, noun):
         groups = [col(LedgerRow.key), col(LedgerRow.verb)] if by_verb else [col(LedgerRow.key)]
         newest = select(func.max(col(LedgerRow.id))).where(*told).group_by(*groups)
-        rows = select(LedgerRow).where(col(LedgerRow.id).in_(newest))
-        return [ledger.entry(row) for row in await s.scalars(rows.order_by(col(LedgerRow.id)))]
-    found = []
-    for key in await _keys(s, noun) if keys is None else sorted(set(keys)):
-        query = select(LedgerRow).where(*told, col(LedgerRow.key) == key)
-        row = (await s.scalars(query.order_by(col(LedgerRow.id).desc()).limit(1))).first()
-        if row is not None:
-            found.append(ledger.entry(row))
-    return sorted(found, key=lambda entry: entry.id)
+        return await _entries(s, newest)
+    told.append(col(LedgerRow.id) <= await ledger.newest_at(s, at_us))
+    return await _entries(s, _one_of_each(noun, told, col(LedgerRow.id).desc()))
 
 
 async def _few(s: AsyncSession, noun: str) -> bool:
@@ -58,17 +55,27 @@ async def _few(s: AsyncSession, noun: str) -> bool:
     return ((await s.execute(select(func.count()).select_from(some))).scalar() or 0) < _MANY
 
 
-async def _keys(s: AsyncSession, noun: str) -> list[str]:
-    """The keys of all entries about a kind of thing, from one to the next by the index."""
-    found: list[str] = []
-    while True:
-        query = select(func.min(col(LedgerRow.key))).where(col(LedgerRow.noun) == noun)
-        if found:
-            query = query.where(col(LedgerRow.key) > found[-1])
-        key = (await s.execute(query)).scalar()
-        if key is None:
-            return found
-        found.append(key)
+def _one_of_each(
+    noun: str, told: Collection[ColumnElement[bool]], order: ColumnElement[Any]
+) -> Select[tuple[int | None]]:
+    """The first entry in an order about each thing of a kind.
+
+    Keys come from one to the next by the index, so what is read is as much as there are things, not
+    entries.
+    """
+    other = aliased(LedgerRow)
+    least = select(func.min(other.key)).where(col(other.noun) == noun)
+    keys = least.cte("keys", recursive=True)
+    key = keys.c[0]
+    after = select(least.where(col(other.key) > key).scalar_subquery()).where(key.is_not(None))
+    keys = keys.union_all(after)
+    of = select(col(LedgerRow.id)).where(*told, col(LedgerRow.key) == keys.c[0])
+    return select(of.order_by(order).limit(1).correlate(keys).scalar_subquery()).select_from(keys)
+
+
+async def _entries(s: AsyncSession, ids: Select[Any]) -> list[Entry]:
+    rows = select(LedgerRow).where(col(LedgerRow.id).in_(ids)).order_by(col(LedgerRow.id))
+    return [ledger.entry(row) for row in await s.scalars(rows)]
 
 
 async def following(
@@ -82,16 +89,12 @@ async def following(
     first = (await s.execute(later.order_by(col(LedgerRow.at_us)).limit(1))).scalar()
     if first is None:
         return {}
-    found = {}
-    for key in await _keys(s, noun):
-        query = select(LedgerRow).where(
-            col(LedgerRow.noun) == noun, col(LedgerRow.key) == key, col(LedgerRow.id) >= first,
-            col(LedgerRow.at_us) > at_us, col(LedgerRow.verb).in_(verbs),
-        )  # fmt: skip
-        row = (await s.scalars(query.order_by(col(LedgerRow.id)).limit(1))).first()
-        if row is not None:
-            found[key] = ledger.entry(row)
-    return found
+    told = [
+        col(LedgerRow.noun) == noun, col(LedgerRow.id) >= first, col(LedgerRow.at_us) > at_us,
+        col(LedgerRow.verb).in_(verbs),
+    ]  # fmt: skip
+    found = await _entries(s, _one_of_each(noun, told, col(LedgerRow.id).asc()))
+    return {entry.key: entry for entry in found}
 
 
 async def every(s: AsyncSession, noun: str, at_us: int, verb: str) -> list[Entry]:

@@ -31,7 +31,7 @@ from storage.home.paths import Home
 from storage.measures import Window
 from storage.requests import Outcome, Request
 from storage.rollups import Span
-from storage.samples import ArmSample, GatewaySample, HostSample, InstanceSample, Kind
+from storage.samples import ArmSample, GatewaySample, HostSample, InstanceSample, Kind, Sample
 from storage.store import Store, at_once
 from storage.tallies import Tally
 
@@ -191,14 +191,14 @@ def fill_seconds(home: Home, count: int, end_s: int, seconds: int) -> int:
                 n = int(share) + (chance.random() < share % 1)
                 if n or (kind == "arm" and second % 4 == 0):
                     rows.append((kind, second, subject, chance.choice(_bodies(n))))
-            rows += [(kind, second, subject, _json(each)) for kind, subject, each in _box(chance)]
+            rows += [(kind, second, subject, _json(each)) for kind, subject, each in box(chance)]
             database.executemany("INSERT INTO samples VALUES (?, ?, ?, ?)", rows)
             every += len(rows)
         database.commit()
     return every
 
 
-def _box(chance: random.Random) -> list[tuple[str, str, msgspec.Struct]]:
+def box(chance: random.Random) -> list[tuple[str, str, Sample]]:
     """What is measured of the host, the gateway and two instances in a second."""
     host = HostSample(
         cpu_percent=round(chance.random() * 100, 1), cores=16, load1=round(chance.random() * 9, 2),

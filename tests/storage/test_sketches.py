@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 
@@ -79,3 +80,14 @@ def test_what_is_no_duration_is_not_counted(value: float) -> None:
 def test_negative_durations_count_as_zero() -> None:
     """A clock that jumped back took no time."""
     assert sketch([-5.0, -1.0]).quantile(1) == 0.0
+
+
+@given(values=many)
+def test_sketches_of_earlier_versions_are_read(values: list[float]) -> None:
+    """They have their counts by the name of the bucket."""
+    made = sketch(values)
+    kept = made.to_dict()
+    pairs = kept.get("buckets", [])
+    named = zip(itertools.accumulate(pairs[::2]), pairs[1::2], strict=True)
+    kept["buckets"] = {str(index): times for index, times in named}
+    assert Sketch.from_dict(json.loads(json.dumps(kept))) == made
