@@ -56,6 +56,7 @@ class LocalRun:
         self._pool: Pool | None = None
         self._parsing = Parsing()
         self._sequences: list[LocalChoice | PromptScoring] = []
+        self._following: dict[int, list[tuple[int, tuple[wire.Segment, ...]]]] = {}
         self._echoed = 0
         self._batch: list[Event] = []
         self._waiter: asyncio.Future[None] | None = None
@@ -126,14 +127,22 @@ class LocalRun:
             await self._fleet.checker.check(parsing.constraint, job.tenant, job.queue_us / 1e6)
         waited_us = self.now_us() - job.arrived_us
         self._pool, self._parsing, self.waited_us = pool, parsing, waited_us
+        leaders = prompt_scoring.leaders(prompts) if job.echo else {}
         for number, prompt in enumerate(prompts):
             if not job.echo:
                 self._generate(pool, number, prompt)
-            elif self._failure is None:
-                scoring = PromptScoring(self, number * job.n, prompt)
-                self._sequences.append(scoring)
-                score = translation.echo(job, prompt, queue_us=self._queue_us())
-                scoring.id = pool.submit(score, scoring)
+            elif number in leaders:
+                self._following.setdefault(leaders[number], []).append((number, prompt))
+            else:
+                self._score(pool, number, prompt)
+
+    def _score(self, pool: Pool, number: int, prompt: tuple[wire.Segment, ...]) -> None:
+        """Score a prompt that comes back."""
+        if self._failure is None:
+            scoring = PromptScoring(self, number * self.job.n, prompt)
+            self._sequences.append(scoring)
+            score = translation.echo(self.job, prompt, queue_us=self._queue_us())
+            scoring.id = pool.submit(score, scoring)
 
     def _generate(
         self,
@@ -272,6 +281,8 @@ class LocalRun:
                 self.ended(scoring.ended(scoring.index + choice, "length"))
         if job.max_tokens:
             self._generate(pool, number, scoring.prompt, scoring)
+        for following in self._following.pop(number, ()):
+            self._score(pool, *following)
 
     def settled(self) -> None:
         """A sequence that was cancelled has ended."""

@@ -5,10 +5,15 @@ What was computed for it counts for the first of them. Imported by `engine.backe
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Final, Protocol
 
 from engine.execution.job import Echoed, Finished, PromptToken
 from engine.serving import wire
+
+_TOKENS: Final = 32
+_CHARACTERS: Final = 128
+"""Prompts that have so much in common are worth a wait."""
 
 
 class Run(Protocol):
@@ -108,6 +113,22 @@ class PromptScoring:
     def lost(self) -> bool:
         """The worker died: score it again, nothing was passed on."""
         return True
+
+
+def leaders(prompts: Sequence[tuple[wire.Segment, ...]]) -> dict[int, int]:
+    """Which prompts wait for the score of which earlier one, because they begin like it.
+
+    The worker then scores no more than what they have of their own.
+    """
+    first: dict[str | tuple[int, ...], int] = {}
+    found: dict[int, int] = {}
+    for number, (segment, *_) in enumerate(prompts):
+        size = _TOKENS if segment.tokens else _CHARACTERS
+        beginning = (segment.tokens or segment.text)[:size]
+        leader = first.setdefault(beginning, number)
+        if leader != number and len(beginning) == size:
+            found[number] = leader
+    return found
 
 
 def echoed(

@@ -13,6 +13,7 @@ import msgspec
 from engine.serving import adjustments, detokenise, wire
 from engine.serving import sequences as scheduled
 from engine.serving.constraints.masks import Matcher
+from engine.serving.scored_prompts import Figures
 from engine.serving.thinking import ThinkingLimit
 
 _SEED_MASK = (1 << 64) - 1
@@ -161,6 +162,19 @@ class Scoring:
         self.logprobs[first : first + len(logprobs)] = logprobs
         self.top[first : first + len(top)] = top
         self.likely[first : first + len(likely)] = likely
+
+    @property
+    def figures(self) -> Figures:
+        """What was scored, for prompts that begin alike."""
+        return Figures(self.logprobs, self.top, self.likely)
+
+    def know(self, figures: Figures) -> None:
+        """Take what is known of the first tokens; at least the last one is left to score."""
+        known = min(len(figures.logprobs), len(self.logprobs) - 1)
+        self.logprobs[:known] = figures.logprobs[:known]
+        self.top[:known] = figures.top[:known]
+        self.likely[:known] = figures.likely[:known]
+        self.sequence.scored = len(self.logprobs) - known
 
     def scored(
         self, raw: Callable[[int], bytes], hidden: Callable[[int], bool] = lambda _: False

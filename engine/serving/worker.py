@@ -24,6 +24,7 @@ from engine.serving.knobs import Knobs
 from engine.serving.llama import constraint_tokens
 from engine.serving.llama.context import SCORED_MOST
 from engine.serving.scheduler import Scheduler
+from engine.serving.scored_prompts import ScoredPrompts
 from engine.serving.sequences import Sequence
 from engine.serving.server_socket import HIGH_WATER, ServerSocket
 from engine.serving.step_plan import Plan
@@ -84,6 +85,7 @@ class Worker:
             tokens, self._vocabulary.size, sequences, now_us, socket.wake
         )
         self._works: dict[int, Generation | Scoring] = {}
+        self._known = ScoredPrompts()
         self._news: list[wire.FromWorker] = []
         self._finished: list[wire.Finished] = []
         self._refused: list[wire.Refused] = []
@@ -235,6 +237,8 @@ class Worker:
         if isinstance(work, wire.Scored):
             self._news.append(work)
             return
+        if isinstance(work, Scoring) and work.whole and self._scheduler.knobs.prefix_cache:
+            work.know(self._known.find(sequence, work.tokens, work.alternatives))
         self._works[request.id] = work
         self._refuse(self._scheduler.submit(sequence, now))
 
@@ -277,6 +281,7 @@ class Worker:
 
     def _remove(self, adapter: str, code: str, message: str) -> None:
         """Refuse an adapter's sequences; after that nothing of the loop uses its context."""
+        self._known.forget(adapter)
         ended = self._scheduler.remove_adapter(adapter)
         self._refuse(tuple(Refusal(sequence, code, message, 0) for sequence in ended))
 
@@ -329,6 +334,7 @@ class Worker:
         self._finished += [generation.finished(work, reason) for work, reason in gained.ended]
         raw, hides = self._vocabulary.raw, self._vocabulary.hides
         self._news += [work.scored(raw, hides) for work in gained.scored]
+        self._known.remember(gained.scored, reuse=bool(self._scheduler.knobs.prefix_cache))
         if gained.broken:
             context.cleanse({work.sequence.slot for work in gained.broken})
         for work in gained.broken:

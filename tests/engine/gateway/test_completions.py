@@ -178,6 +178,24 @@ def test_a_prompt_is_scored_without_an_answer(stack: Stack) -> None:
     assert scored["usage"]["completion_tokens"] == 0
 
 
+def test_prompts_of_a_request_share_their_beginning(stack: Stack) -> None:
+    """The figures of each are its own; only one of them computes what all have in common."""
+    context = "Customers and their orders. " * 8
+    asked = [context + each for each in (ORDER, NOTE, "", ORDER)]
+    alone = [said(stack, each, echo=True, logprobs=1, max_tokens=0) for each in asked]
+    fresh = [f"Again: {each}" for each in asked]
+    together = said(stack, fresh, echo=True, logprobs=1, max_tokens=0)
+    whole = [said(stack, each, echo=True, logprobs=1, max_tokens=0) for each in fresh]
+    assert texts(together) == fresh
+    for choice, other in zip(together["choices"], whole, strict=True):
+        mine, own = choice["logprobs"], other["choices"][0]["logprobs"]
+        assert mine["tokens"] == own["tokens"]
+        assert mine["token_logprobs"][1:] == pytest.approx(own["token_logprobs"][1:], abs=ROUNDING)
+    cached = together["usage"]["prompt_tokens_details"]["cached_tokens"]
+    assert cached > together["usage"]["prompt_tokens"] / 2
+    assert alone[1]["usage"]["prompt_tokens_details"]["cached_tokens"] > 0
+
+
 def test_an_end_has_its_log_probability_after_a_scored_prompt(stack: Stack) -> None:
     """Evaluation harnesses cut the last one off, whatever was generated."""
     ended = next(

@@ -199,6 +199,30 @@ async def test_a_whole_prompt_scores_as_its_tokens_decoded_one_by_one(
     assert close(same, logprobs(scored))
 
 
+async def test_the_common_beginning_of_prompts_is_scored_once(gateway: Gateway) -> None:
+    """A context with each of its answers: the same figures, and only the answers are computed."""
+    context = f"Seldom asked: {workers.questions(4)[2]}"
+    prompts = [whole(context + each, alternatives=2) for each in (ANSWER, " It is late.", "")]
+    first = await gateway.client.score(prompts[0])
+    with_cache = [await gateway.client.score(prompt) for prompt in prompts]
+    again = [each.cached_tokens for each in with_cache]
+    gateway.client.want_knobs({"prefix_cache": 0})
+    anew = [await gateway.client.score(prompt) for prompt in prompts]
+    gateway.client.want_knobs({"prefix_cache": 1})
+    assert first.cached_tokens == 0
+    assert [each.cached_tokens for each in anew] == [0, 0, 0]
+    shared = anew[2].prompt_tokens
+    assert again[0] == first.prompt_tokens - 2
+    assert shared - 3 <= again[1] <= shared
+    for one, other in zip(with_cache, anew, strict=True):
+        assert close(one, logprobs(other), ROUNDING)
+        assert [[each.raw for each in top] for top in one.top] == [
+            [each.raw for each in top] for top in other.top
+        ]
+    more = await gateway.client.score(whole(context, alternatives=5))
+    assert {len(top) for top in more.top} == {5}, "fewer alternatives are of no use"
+
+
 async def test_a_prompt_of_one_token_or_of_all_that_fit_is_scored(gateway: Gateway) -> None:
     """The first token has no score; with room for an answer the prompt has to be shorter."""
     one = await gateway.client.score(whole(tokens=(5,)))
