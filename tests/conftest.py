@@ -14,11 +14,11 @@ from storage import migrations
 from tests import ready_stores, warm_starts
 
 # Neither is about the code under test: how fast examples are made or run is the machine's affair.
-# Each run draws others: fifty a property are many in a week, and a run stays short.
+# Each run draws others: thirty a property are many in a week, and a run stays short.
 settings.register_profile(
     "paddock",
     deadline=None,
-    max_examples=50,
+    max_examples=30,
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("paddock")
@@ -65,8 +65,7 @@ def pytest_xdist_auto_num_workers() -> int | None:
     """More than cores, because a test that waits for a process leaves its core idle."""
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
         return None
-    cores = len(os.sched_getaffinity(0))
-    return cores + cores // 2
+    return 2 * len(os.sched_getaffinity(0))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -31,8 +31,12 @@ from typing import Any, Final
 
 MODULES: Final = (
     "engine", "engine.control", "engine.gateway", "engine.jobs", "engine.reads", "runbooks",
+    "engine.serving",
 )  # fmt: skip
-"""What is started warm. Not workers: the threads and settings of libllama belong to one process."""
+"""What is started warm."""
+
+_ALONE: Final = "engine.serving"
+"""A worker finds most libraries, and loads libllama itself: its threads can be in no fork."""
 
 _LATER: Final = ("engine.node.node", "engine.node.recovery", "storage.home.access")
 """What the entry points of `MODULES` import after their first work."""
@@ -254,6 +258,8 @@ def _run(connection: socket.socket, shown: _CommandLine) -> None:
 def _import() -> None:
     gc.disable()
     for name in MODULES:
+        if name == _ALONE:
+            continue
         importlib.import_module(f"{name}.__main__")
         del sys.modules[f"{name}.__main__"]  # each process runs it
     for name in _LATER:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from anthropic.types import Message
-
 from engine.execution.answers import Answer
 from engine.execution.job import CallDelta, Delta, Event, Finished
 from engine.gateway import streaming
@@ -71,6 +69,8 @@ def accumulated(events: list[Event]) -> dict[str, Any]:
 
 def test_a_stream_has_the_blocks_of_the_whole() -> None:
     """Reasoning, text and two calls, the reason and the counts."""
+    from anthropic.types import Message  # noqa: PLC0415 a second and a half, which every worker that collects would take
+
     whole = json.loads(MessageFormat(HEAD).whole(answered(EVENTS)))
     assert accumulated(EVENTS) == whole
     assert [block["type"] for block in whole["content"]] == [

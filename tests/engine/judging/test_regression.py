@@ -9,9 +9,9 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 import pytest
+import scipy
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import optimize, stats
 
 from engine.judging import errors, paired_shares, regression
 from engine.judging.regression import Grade
@@ -82,7 +82,7 @@ def test_the_exact_test_is_the_binomial_one(lost: int, won: int) -> None:
     if lost + won == 0:
         assert paired_shares.mcnemar(0, 0) == 1.0
         return
-    expected = stats.binomtest(lost, lost + won, alternative="greater").pvalue
+    expected = scipy.stats.binomtest(lost, lost + won, alternative="greater").pvalue
     assert paired_shares.mcnemar(lost, won) == pytest.approx(float(expected))
 
 
@@ -105,7 +105,7 @@ def test_the_bounds_of_a_paired_drop_solve_tangos_equation(lost: int, won: int, 
 
         start, end = max(1e-12, 1e-12 - drop), (1 - drop) / 2 - 1e-12
         best = float(
-            optimize.minimize_scalar(
+            scipy.optimize.minimize_scalar(
                 loss, bounds=(start, end), method="bounded", options={"xatol": 1e-13}
             ).x
         )

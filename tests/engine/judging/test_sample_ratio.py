@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from engine.judging import errors, sample_ratio
 from engine.traffic import routing
@@ -18,7 +18,7 @@ WEIGHTS = {"stable": 9000, "a": 600, "b": 400}
 @given(st.floats(0, 200), st.integers(1, 9))
 def test_the_tail_is_scipys(chi_squared: float, freedom: int) -> None:
     """The finite sum agrees with the incomplete gamma function, for two to ten arms."""
-    expected = float(stats.chi2.sf(chi_squared, freedom))
+    expected = float(scipy.stats.chi2.sf(chi_squared, freedom))
     assert sample_ratio.tail(chi_squared, freedom) == pytest.approx(expected, rel=1e-9, abs=1e-300)
 
 

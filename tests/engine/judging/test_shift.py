@@ -8,9 +8,9 @@ import tracemalloc
 import numpy as np
 import numpy.typing as npt
 import pytest
+import scipy
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from engine.judging import errors, shift
 from engine.judging.shift import Direction
@@ -48,7 +48,7 @@ def test_the_shift_is_the_median_difference_and_the_test_is_scipys(
     seen = shift.compare(candidate, stable)
     median = float(np.median(all_differences(candidate, stable)))
     assert seen.shift == pytest.approx(median, rel=1e-9, abs=1e-6)
-    scipys = stats.mannwhitneyu(candidate, stable, method="asymptotic")
+    scipys = scipy.stats.mannwhitneyu(candidate, stable, method="asymptotic")
     assert seen.superiority == pytest.approx(scipys.statistic / len(candidate) / len(stable))
     if len({*candidate, *stable}) > 1:
         assert seen.p_value == pytest.approx(float(scipys.pvalue), rel=1e-6, abs=1e-12)

@@ -24,6 +24,8 @@ PACKED = Shape(4096, 768, 6, 12, 4, 2048, gguf.GGMLQuantizationType.Q4_0)
 DEEP = Shape(2048, 512, 16, 8, 8, 1024, gguf.GGMLQuantizationType.Q8_0)
 ODD = Shape(vocabulary=512, width=48, layers=1, heads=2, kv_heads=2, feed_forward=64)
 
+pytestmark = pytest.mark.usefixtures("cold_starts")  # no libraries are shared with a fork
+
 CASES = [
     (None, Engine(context_tokens=1024, max_sequences=16), 1),
     (WIDE, Engine(context_tokens=4096, max_sequences=4, kv_cache_type="q8_0"), 0),
