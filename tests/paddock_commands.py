@@ -25,10 +25,13 @@ _ROOT: Final = Path(__file__).parents[1]
 _LIMIT: Final = 1 << 17  # of the words and the environment of a command, in bytes
 
 _SERVER: Final = """
-import json, os, select, signal, socket, sys, traceback
+import gc, json, os, select, signal, socket, sys, traceback
+from sqlalchemy import orm
 from app import cli
 for name, (module, help) in cli.COMMANDS.items():
     cli.load(module, name, help)
+orm.configure_mappers()
+gc.freeze()
 
 def command(asked, descriptors):
     signal.alarm(asked["bound_s"])

@@ -29,6 +29,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from sqlalchemy import orm
+
+from runbooks import catalog
+from storage.home.paths import Home
+
 MODULES: Final = (
     "engine", "engine.control", "engine.gateway", "engine.jobs", "engine.reads", "runbooks",
     "engine.serving",
@@ -255,8 +260,7 @@ def _run(connection: socket.socket, shown: _CommandLine) -> None:
     sys.exit()
 
 
-def _import() -> None:
-    gc.disable()
+def _prepare() -> None:
     for name in MODULES:
         if name == _ALONE:
             continue
@@ -264,10 +268,11 @@ def _import() -> None:
         del sys.modules[f"{name}.__main__"]  # each process runs it
     for name in _LATER:
         importlib.import_module(name)
+    orm.configure_mappers()  # the first statement would
+    catalog.every(Home(_ROOT))  # reads the shipped runbooks, which the runner keeps
     gc.freeze()
-    gc.enable()
 
 
 if __name__ == "__main__":
-    _import()
+    _prepare()
     _run(socket.socket(fileno=int(sys.argv[1])), _CommandLine())
