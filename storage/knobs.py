@@ -30,6 +30,7 @@ NAMES: Final[Mapping[str, tuple[int, int]]] = MappingProxyType(
         "prefix_cache": (0, 1),
         "prefill_ms": (0, 10_000),
         "prefill_every": (1, 1000),
+        "backend_sampling": (0, 2),
     }
 )
 
@@ -45,6 +46,7 @@ DEFAULTS: Final[Mapping[str, int]] = MappingProxyType(
         "prefix_cache": 1,
         "prefill_ms": 180,
         "prefill_every": 24,
+        "backend_sampling": 1,
     }
 )
 

@@ -21,7 +21,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 from engine.process import computing
 from engine.process.computing import Computing
-from engine.serving import errors, loaded_file, worker
+from engine.serving import device_filter, errors, loaded_file, worker
 from engine.serving.adapters import Adapters, Failed, Loaded, Outcome, Unloaded
 from engine.serving.cores import cores
 from engine.serving.embedding import Embedder
@@ -186,6 +186,10 @@ def main() -> int:
         )
         reports.say(probing=True)
         made.prove()
+        reports.say(loaded=True)
+        filter_pays = isinstance(made, Adapters) and device_filter.pays(
+            made, arguments.max_sequences
+        )
     except errors.EngineFault as fault:
         if signals.received:
             return 0
@@ -219,6 +223,7 @@ def main() -> int:
             sequences=arguments.max_sequences,
             knobs=knobs,
             computing=Computing(computing.beside(arguments.socket)),
+            filter_pays=filter_pays,
         )
     signals.worker = serving
     serving.draining = signals.received

@@ -9,6 +9,7 @@ EngineFault
 ├── NoKvSlot          the KV memory refused the batch; nothing was computed
 ├── Aborted           the step was aborted; part of it may be in the KV memory
 ├── BadBatch          libllama called the batch invalid; nothing was computed
+├── FilterMissing     the device cannot find the largest logits; the step's logits are lost
 └── ComputeFailed     libllama failed while computing; the context cannot be trusted
 
 Imported by all of `engine.serving`; imports the standard library.
@@ -57,6 +58,10 @@ class Aborted(EngineFault):
 
 class BadBatch(EngineFault):
     """The batch was invalid; refuse its sequences."""
+
+
+class FilterMissing(EngineFault):
+    """The device cannot filter logits; set the knob `backend_sampling` to 1 or 0."""
 
 
 class ComputeFailed(EngineFault):

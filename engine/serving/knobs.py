@@ -24,6 +24,7 @@ RANGES: Final[Mapping[str, tuple[int, int]]] = {
     "prefix_cache": (0, 1),
     "prefill_ms": (0, 10_000),
     "prefill_every": (1, 1000),
+    "backend_sampling": (0, 2),
 }
 
 
@@ -38,7 +39,8 @@ class Knobs:
     prompt from its first token. A step with prompts takes about `prefill_ms` milliseconds at most;
     while its cost is not known, and with 0, it holds at most `prefill_budget` prompt tokens. Beside
     running streams, prompts may wait until `prefill_every` steps after the last such step, for a
-    second at most; with 1 they never do.
+    second at most; with 1 they never do. `backend_sampling` 0 brings all logits to the host, 2 only
+    the best where that is enough, and 1 whichever was measured to be faster.
     """
 
     max_running: int = 16
@@ -52,6 +54,7 @@ class Knobs:
     prefix_cache: int = 1
     prefill_ms: int = 180
     prefill_every: int = 24
+    backend_sampling: int = 1
 
     def changed(self, values: Mapping[str, int]) -> Knobs:
         """A copy with some knobs changed, clamped to their ranges; unknown names are ignored."""

@@ -19,8 +19,8 @@ Knows nothing of requests. Imports only NumPy. Imported by `step_io`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +50,13 @@ class Rows:
     min_p: Floats
     seed: npt.NDArray[np.uint64]
     position: npt.NDArray[np.uint64]
+
+
+class Best(NamedTuple):
+    """The largest logits of each row and their tokens, both (B, K), in any order."""
+
+    tokens: npt.NDArray[np.int32]
+    logits: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +174,30 @@ def _limited(logits: Floats, k: Ints, rows: Rows, picks: Doubles) -> Ints:
             tokens[places] = _limited(logits[places], k[places], _part(rows, places), picks[places])
         return tokens
     ids, values = _best(logits, k, maxima)
+    return _draw(ids, values, rows, picks)
+
+
+def among(best: Best, rows: Rows) -> Ints:
+    """One token per row from its `Best` ones, or `UNREAL`: what `sample` gives for all logits.
+
+    Rows are greedy, or have a top-k of at most so many. Between equal logits at the border of a
+    top-k the choice may be another.
+    """
+    values = best.logits.astype(np.float64)
+    order = np.lexsort((best.tokens, -values))
+    ids = np.take_along_axis(best.tokens, order, 1).astype(np.int64)
+    real = np.isfinite(values.max(axis=1))  # a NaN is the largest
+    values = np.take_along_axis(values, order, 1)
+    k = np.where(rows.temperature > 0, rows.top_k, 1)
+    values[np.arange(values.shape[1]) >= k[:, None]] = -np.inf
+    values[~real] = 0.0
+    warm = replace(rows, temperature=np.where(rows.temperature > 0, rows.temperature, 1.0))
+    tokens = _draw(ids, values, warm, uniforms(rows.seed, rows.position))
+    return np.where(real, tokens, UNREAL)
+
+
+def _draw(ids: Ints, values: Doubles, rows: Rows, picks: Doubles) -> Ints:
+    """Temper, filter and pick; the logits of a row are sorted and padded with -inf."""
     weights = np.exp((values - values[:, :1]) / rows.temperature[:, None].astype(np.float64))
     total = weights.cumsum(axis=1)[:, -1]  # in order, so that padding changes no bit
     weights = _keep(weights, total, rows.top_p, rows.min_p)

@@ -63,12 +63,20 @@ def matchers(rows: Sequence[Row], works: Mapping[int, Generation | Scoring]) -> 
 def read(
     rows: Sequence[Row],
     works: Mapping[int, Generation | Scoring],
-    logits: sampling.Floats,
+    logits: sampling.Floats | sampling.Best,
     vocabulary: Vocabulary,
     masks: Masks | None = None,
 ) -> Gained:
-    """Sample a token for each generation, and score each scoring; logits (outputs of all, V)."""
+    """Sample a token for each generation, and score each scoring; logits (outputs of all, V).
+
+    The best ones are enough where `device_filter.suits` says so.
+    """
     gained = Gained([], [], [], [], [])
+    if isinstance(logits, sampling.Best):
+        plain = [work for row in rows if isinstance(work := works[row.sequence.id], Generation)]
+        picked = sampling.among(logits, _parameters(plain))
+        _take(plain, picked.tolist(), logits.logits, {}, vocabulary, gained)
+        return gained
     generations: list[Generation] = []
     places: list[int] = []
     at = 0
@@ -83,7 +91,8 @@ def read(
     if generations:
         chosen = logits if len(places) == at else logits[places]
         raw = _change(generations, chosen, masks, vocabulary)
-        _sample(generations, chosen, raw, vocabulary, gained)
+        picked = sampling.sample(chosen, _parameters(generations))
+        _take(generations, picked.tolist(), chosen, raw, vocabulary, gained)
     return gained
 
 
@@ -134,24 +143,26 @@ def _change(
     return raw
 
 
-def _sample(
+def _parameters(generations: Sequence[Generation]) -> sampling.Rows:
+    return sampling.Rows(
+        temperature=np.array([g.temperature for g in generations], np.float32),
+        top_k=np.array([g.top_k for g in generations], np.int64),
+        top_p=np.array([g.top_p for g in generations], np.float32),
+        min_p=np.array([g.min_p for g in generations], np.float32),
+        seed=np.array([g.seed for g in generations], np.uint64),
+        position=np.array([len(g.tokens) for g in generations], np.uint64),
+    )
+
+
+def _take(
     generations: Sequence[Generation],
+    tokens: Sequence[int],
     logits: sampling.Floats,
     raw: Mapping[int, sampling.Floats],
     vocabulary: Vocabulary,
     gained: Gained,
 ) -> None:
-    tokens: list[int] = sampling.sample(
-        logits,
-        sampling.Rows(
-            temperature=np.array([g.temperature for g in generations], np.float32),
-            top_k=np.array([g.top_k for g in generations], np.int64),
-            top_p=np.array([g.top_p for g in generations], np.float32),
-            min_p=np.array([g.min_p for g in generations], np.float32),
-            seed=np.array([g.seed for g in generations], np.uint64),
-            position=np.array([len(g.tokens) for g in generations], np.uint64),
-        ),
-    ).tolist()
+    """Give each generation its sampled token."""
     for place, (generation, token) in enumerate(zip(generations, tokens, strict=True)):
         matcher = generation.matcher
         if token == sampling.UNREAL and not (matcher and matcher.fault):

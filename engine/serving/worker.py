@@ -19,6 +19,7 @@ from engine.serving import arrivals, errors, generation, step_io, tokens, wire
 from engine.serving.adapters import Adapters, Failed, Loaded, Outcome, Unloaded
 from engine.serving.admission import Refusal
 from engine.serving.constraints.held import Constraints
+from engine.serving.device_filter import DeviceFilter
 from engine.serving.generation import Generation, Prompts, Scoring
 from engine.serving.knobs import Knobs
 from engine.serving.llama import constraint_tokens
@@ -56,12 +57,15 @@ class Worker:
         knobs: Knobs,
         now_us: Callable[[], int] = monotonic_us,
         computing: Callable[[str], None] = lambda _: None,
+        filter_pays: bool = False,
     ) -> None:
         """Take over loaded weights and a listening socket.
 
         `computing` is called with the adapter of a step before it, and with "" after it.
+        `filter_pays` is what `device_filter.pays` found.
         """
         self._computing = computing
+        self._device_filter = DeviceFilter(pays=filter_pays)
         self._adapters = adapters
         self._socket = socket
         self._reports = reports
@@ -313,7 +317,11 @@ class Worker:
             outputs = sum(row.outputs for row in rows)
             self._computing(plan.adapter)
             masks = self._constraints.begin(step_io.matchers(rows, self._works))
-            logits = context.decode(plan.decode + plan.prefill, outputs)
+            knob = self._scheduler.knobs.backend_sampling
+            works = (self._works[row.sequence.id] for row in rows)
+            filters = self._device_filter.set(knob, plan.adapter, context, works)
+            decode = context.decode_best if filters else context.decode
+            logits = decode(plan.decode + plan.prefill, outputs)
             self._computing("")
         except errors.ComputeFailed as fault:
             self._give_up(plan.adapter, fault)

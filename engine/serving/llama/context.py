@@ -13,9 +13,10 @@ import llama_cpp
 import numpy as np
 import numpy.typing as npt
 
-from engine.serving import errors
+from engine.serving import errors, sampling
 from engine.serving.llama import libllama
 from engine.serving.llama.model import Model
+from engine.serving.llama.top_k import TopK
 
 UBATCH: Final = 512
 PREFILL_MOST: Final = 8192
@@ -106,6 +107,7 @@ class Context:
         self.cuts = self._can_cut()
         self.room = int(llama_cpp.llama_n_batch(self.handle))
         self.batch = Batch(self.room)
+        self.top_k = TopK(self.handle, sequences, model.vocabulary.size)
         if adapters:
             count = len(adapters)
             handles = (llama_cpp.llama_adapter_lora_p_ctypes * count)(
@@ -119,19 +121,29 @@ class Context:
     def decode(self, tokens: int, outputs: int) -> npt.NDArray[np.float32]:
         """Compute the first `tokens` of the batch; logits (outputs, V), valid until the next call.
 
+        There are none while `top_k` is attached.
+
         Raises:
             NoKvSlot, Aborted, BadBatch, ComputeFailed
         """
-        self.batch.struct.n_tokens = tokens
-        libllama.forget()
-        code = int(llama_cpp.llama_decode(self.handle, self.batch.struct))
-        if code != 0:
-            raise fault(code)
+        self._compute(tokens)
         if not outputs:
             return np.empty((0, self._model.vocabulary.size), np.float32)
         pointer = llama_cpp.llama_get_logits(self.handle)
         shape = (outputs, self._model.vocabulary.size)
         return np.ctypeslib.as_array(pointer, shape)  # type: ignore[no-any-return, unused-ignore]
+
+    def decode_best(self, tokens: int, outputs: int) -> sampling.Best:
+        """The same while `top_k` is attached: only the largest logits of each output."""
+        self._compute(tokens)
+        return self.top_k.read(outputs)
+
+    def _compute(self, tokens: int) -> None:
+        self.batch.struct.n_tokens = tokens
+        libllama.forget()
+        code = int(llama_cpp.llama_decode(self.handle, self.batch.struct))
+        if code != 0:
+            raise fault(code)
 
     def clear(self, slot: int) -> None:
         """Remove everything from a slot."""

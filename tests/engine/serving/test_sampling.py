@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -255,3 +255,19 @@ def test_logprobs_are_the_log_softmax_best_first(
     assert list(found.tokens) == order
     np.testing.assert_allclose(found.logprobs, expected[order], atol=1e-5)
     np.testing.assert_allclose(found.chosen, expected[token], atol=1e-5)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 10_000), st.lists(ways, min_size=1, max_size=8), st.data())
+def test_the_best_candidates_give_the_tokens_that_all_logits_give(
+    seed: int, many: list[Way], data: st.DataObject
+) -> None:
+    """In whatever order a device returns them, also beside a row that is no distribution."""
+    asked = rows(*(replace(way, top_k=min(max(way.top_k, 1), 64)) for way in many))
+    logits = np.stack([logits_of(1000, seed + row) for row in range(len(many))])
+    for row in data.draw(st.sets(st.integers(0, len(many) - 1), max_size=2)):
+        logits[row, 5] = np.nan
+    tokens = np.argsort(-np.nan_to_num(logits, nan=np.inf), axis=1, kind="stable")[:, :64]
+    tokens = np.random.default_rng(seed).permuted(tokens, axis=1)
+    best = sampling.Best(tokens.astype(np.int32), np.take_along_axis(logits, tokens, 1))
+    assert sampling.among(best, asked).tolist() == sampling.sample(logits, asked).tolist()

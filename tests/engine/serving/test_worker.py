@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from engine.serving import wire
 from tests import home_fixtures
 from tests.engine.registry import split_gguf
 from tests.engine.serving import workers
-from tests.engine.serving.workers import Gateway, order
+from tests.engine.serving.workers import Gateway, Heard, order
 
 DEFAULTS = {"temperature": 0.8, "top_k": 40, "top_p": 0.95}
 NOISE = {"temperature": 2.0, "max_tokens": 200}
@@ -35,7 +36,7 @@ async def gateway(socket: Path) -> AsyncIterator[Gateway]:
     async with workers.connected(socket) as one:
         one.client.want_knobs(
             {"max_running": 16, "prefill_budget": 8192, "queue_limit": 256,
-             "prefix_cache": 1, "prefill_ms": 0, "prefill_every": 1}
+             "prefix_cache": 1, "prefill_ms": 0, "prefill_every": 1, "backend_sampling": 1}
         )  # fmt: skip
         yield one
 
@@ -92,6 +93,28 @@ async def test_a_seed_gives_the_same_text_alone_and_in_company(gateway: Gateway)
     assert await gateway.one_by_one(submits) == alone
     company = await gateway.together(submits)
     assert sum(one != other for one, other in zip(alone, company, strict=True)) <= 2
+
+
+async def test_filtering_where_the_logits_are_changes_no_text(gateway: Gateway) -> None:
+    """Alone, in turn with requests that need all logits; in company, while one is cancelled."""
+    others: tuple[dict[str, Any], ...] = (
+        {}, {"logprobs": 2}, {"top_k": 0}, {"temperature": 0.0}, {"logit_bias": ((300, 1.0),)},
+        {"top_k": 3, "min_p": 0.05},
+    )  # fmt: skip
+    submits = [
+        order(question, seed=seed, **(DEFAULTS | others[seed % len(others)]))
+        for seed, question in enumerate(workers.questions(16))
+    ]
+    alone = await gateway.one_by_one(submits)
+    gateway.client.want_knobs({"backend_sampling": 2})
+    assert await gateway.one_by_one(submits) == alone
+    leaving = Heard()
+    id = gateway.client.submit(order("Order", max_tokens=200, **DEFAULTS), leaving)
+    company = asyncio.ensure_future(gateway.together(submits))
+    await leaving.begun.wait()
+    gateway.client.cancel(id)
+    texts = await company
+    assert sum(one != other for one, other in zip(alone, texts, strict=True)) <= 2
 
 
 async def test_another_seed_gives_another_text(gateway: Gateway) -> None:
