@@ -37,6 +37,9 @@ class Run(Protocol):
     def refused(self, refused: wire.Refused, index: int) -> None:
         """A choice was refused, or cannot continue."""
 
+    def stop(self, choice: LocalChoice) -> None:
+        """A choice is complete before its worker knows."""
+
     def fail(self, failure: failures.Failure) -> None:
         """The whole job fails."""
 
@@ -47,7 +50,18 @@ class Run(Protocol):
 class LocalChoice:
     """One choice on a worker; the worker's client calls it."""
 
-    __slots__ = ("echo", "finish", "id", "index", "instance", "over", "parsed", "run", "wasted_us")
+    __slots__ = (
+        "echo",
+        "enough",
+        "finish",
+        "id",
+        "index",
+        "instance",
+        "over",
+        "parsed",
+        "run",
+        "wasted_us",
+    )
 
     def __init__(
         self,
@@ -62,6 +76,8 @@ class LocalChoice:
         self.id = 0
         self.parsed = parsed
         self.over = False
+        self.enough = False
+        """It has made all calls that it may: the rest is not waited for."""
         self.finish: Finished | None = None
         self.instance = ""
         """The one that refused it."""
@@ -73,6 +89,9 @@ class LocalChoice:
         """New text."""
         if self.parsed is not None:
             self.run.extend(self.parsed.delta(delta, at_us))
+            if self.parsed.over and not self.enough:
+                self.enough = True
+                self.run.stop(self)
         else:
             self.run.extend(Delta(self.index, delta.text, delta.tokens, delta.logprobs, at_us))
 
@@ -84,7 +103,7 @@ class LocalChoice:
             rest = self.parsed.rest(reason, self.run.now_us())
             if rest is not None:
                 self.run.extend(rest)
-            if reason == "stop" and self.parsed.called:
+            if (reason == "stop" and self.parsed.called) or self.enough:
                 reason = "tool_calls"
         self.finish = Finished(
             self.index,

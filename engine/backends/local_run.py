@@ -18,17 +18,7 @@ from engine.backends.parsed_text import Parsing
 from engine.backends.pool import Pool
 from engine.backends.prompt_scoring import PromptScoring
 from engine.execution import failures
-from engine.execution.job import (
-    Chat,
-    Constraint,
-    Delta,
-    Echoed,
-    Event,
-    Finished,
-    Job,
-    Prompt,
-    Text,
-)
+from engine.execution.job import Chat, Delta, Echoed, Event, Finished, Job, Prompt, Text
 from engine.prompting import chat_template, prompt_template
 from engine.prompting.chat_template import ChatTemplate
 from engine.serving import wire
@@ -111,7 +101,6 @@ class LocalRun:
     async def _start(self) -> None:
         job = self.job
         if job.constraint is not None:
-            _check_tools(job.constraint, self._input)
             await self._fleet.checker.check(job.constraint, job.tenant, job.queue_us / 1e6)
         pool = self._fleet.pool(job.release)
         template = await pool.introduced(job.queue_us / 1e6)
@@ -122,9 +111,12 @@ class LocalRun:
         except failures.Invalid as failure:
             await self._blame(template, failure)
             raise
-        parsing = parsed_text.parsing(job, template.syntax(self._input), prompts[0])
-        if parsing.constraint is not None and parsing.constraint != job.constraint:  # of tools
-            await self._fleet.checker.check(parsing.constraint, job.tenant, job.queue_us / 1e6)
+        parsing = parsed_text.parsing(
+            job, template.syntax(self._input), prompts[0], template.control_tokens
+        )
+        tried = parsing.trial or parsing.constraint
+        if tried is not None and tried != job.constraint:  # of tools
+            await self._fleet.checker.check(tried, job.tenant, job.queue_us / 1e6)
         waited_us = self.now_us() - job.arrived_us
         self._pool, self._parsing, self.waited_us = pool, parsing, waited_us
         leaders = prompt_scoring.leaders(prompts) if job.echo else {}
@@ -306,6 +298,11 @@ class LocalRun:
         failure.release_fault = refused.code == "too_long" and self._others_hold_more()
         self.fail(failure)
 
+    def stop(self, choice: LocalChoice) -> None:
+        """A choice is complete before its worker knows."""
+        if self._pool is not None:
+            self._pool.cancel(choice.id)
+
     def fail(self, failure: failures.Failure) -> None:
         """The whole job fails; its other choices are cancelled."""
         if self._failure is None:
@@ -317,26 +314,13 @@ class LocalRun:
     def restart(self, sequence: LocalChoice) -> None:
         """A choice begins again; none of its events was passed on."""
         index = sequence.index
-        sequence.parsed = self._parsing.made(index)
+        sequence.parsed, sequence.enough = self._parsing.made(index), False
         self._batch = [event for event in self._batch if _index(event) != index]
 
     def _check(self) -> None:
         settled = self._settled
         if settled is not None and not settled.done() and all(s.over for s in self._sequences):
             settled.set_result(None)
-
-
-def _check_tools(constraint: Constraint, input: Chat | Text) -> None:
-    """Refuse a constraint beside tools that is no JSON schema: it would hold for calls, too."""
-    if constraint.kind == "json_schema":
-        return
-    if isinstance(input, Chat) and input.tools and input.tool_choice == "auto":
-        raise failures.Invalid(
-            f"{constraint.field} cannot be held beside tools, only a JSON schema can; leave one "
-            "out, or set tool_choice to none",
-            code="unsupported_parameter",
-            param=constraint.field,
-        )
 
 
 def _index(event: Event) -> int:

@@ -6,11 +6,13 @@ The parsing is `engine.chat_syntax`'s. Imported by `engine.backends.local_run`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from engine.chat_syntax import forced, parser
+import msgspec
+
+from engine.chat_syntax import forced, lazy, parser
 from engine.chat_syntax.parser import Parser
 from engine.chat_syntax.syntax import Family, Gained
 from engine.execution.job import CallDelta, Chat, Delta, Job
@@ -34,6 +36,11 @@ class ParsedText:
     def called(self) -> bool:
         """Whether it calls a tool."""
         return self._parser.calls > 0
+
+    @property
+    def over(self) -> bool:
+        """Whether all calls are made that may be: what follows is of no use."""
+        return self._parser.over
 
     def delta(self, delta: wire.Delta, at_us: int) -> Delta:
         """New text in its parts; some of it may wait for what follows."""
@@ -74,7 +81,8 @@ class Parsing:
     are control tokens that it has to see. `thinking` bounds the reasoning, None where the caller
     does not or there is none. `prefix` ends the prompt. `constraint` is what the answer has to
     match `after` the mark that closes the reasoning, "" from its beginning; None for nothing. Where
-    the prompt has not opened the reasoning, the answer may begin with `opening`.
+    the prompt has not opened the reasoning, the answer may begin with `opening`. With `begins` it
+    holds for the arguments of calls alone. `trial` is what is tried in its place, None for itself.
     """
 
     made: Callable[[int], ParsedText | None] = _unparsed
@@ -84,13 +92,21 @@ class Parsing:
     constraint: wire.Constraint | None = None
     after: str = ""
     opening: str = ""
+    begins: wire.Begins | None = None
+    trial: wire.Constraint | None = None
 
 
-def parsing(job: Job, family: Family, prompt: Sequence[wire.Segment]) -> Parsing:
+def parsing(
+    job: Job,
+    family: Family,
+    prompt: Sequence[wire.Segment],
+    controls: Collection[str] = frozenset(),
+) -> Parsing:
     """How the answers of a job are made and read, after a prompt.
 
     A call that has to be made is begun by the prompt, without reasoning, and held to the schemas of
-    the tools. Beside tools a JSON schema describes the answer, or the answer is a call.
+    the tools. A call that the model makes by itself is held where its arguments begin. Beside tools
+    a constraint describes the answer that is no call. `controls` are the model's control tokens.
     """
     chat = job.input
     if not isinstance(chat, Chat):
@@ -102,23 +118,32 @@ def parsing(job: Job, family: Family, prompt: Sequence[wire.Segment]) -> Parsing
         return Parsing(constraint=job.constraint)
     tail = "".join(segment.text for segment in prompt[-3:])[-_TAIL:]
     opened = parser.opens(family, tail)
+    one = chat.parallel_calls is False or bool(chat.only_tool)
     if schemas and chat.tool_choice == "required":
-        call = forced.of(family, schemas, thinking=opened)
+        call = forced.of(family, schemas, thinking=opened, several=not one, controls=controls)
         return Parsing(
             lambda index: ParsedText(
-                job, index, Parser(call.family, schemas, begun=call.begun, one=True)
+                job, index, Parser(call.family, schemas, begun=call.begun, one=one)
             ),
             call.family.marks(calling=True),
             prefix=call.prefix,
             constraint=wire.Constraint("grammar", call.grammar, "tools"),
+            trial=wire.Constraint("grammar", call.trial, "tools"),
         )
     constraint, marks = job.constraint, family.reasoning
+    begins, trial = None, None
     if schemas and constraint is not None:
-        call = forced.either(family, schemas, constraint.source)
-        family, constraint = call.family, wire.Constraint("grammar", call.grammar, constraint.field)
+        call = forced.either(family, schemas, several=not one, controls=controls)
+        family = call.family
+        trial, constraint = (_either(each, constraint) for each in (call.trial, call.grammar))
+    elif schemas:
+        strict = frozenset(tool.name for tool in offered if tool.strict)
+        found = lazy.of(family, schemas, strict, controls)
+        if found is not None:
+            constraint = wire.Constraint("grammar", found.grammar, "tools")
+            begins = wire.Begins(found.patterns, found.armed, found.begun)
     opening = "" if opened or family.channels else _opening(job, family, tail)
     begun = _FINAL if family.channels and job.constraint is not None else ""
-    one = chat.parallel_calls is False
 
     def made(index: int) -> ParsedText:
         return ParsedText(job, index, Parser(family, schemas, prompt=tail, begun=begun, one=one))
@@ -131,7 +156,15 @@ def parsing(job: Job, family: Family, prompt: Sequence[wire.Segment]) -> Parsing
         constraint=constraint,
         after=marks.closing if marks is not None and (opened or opening) else "",
         opening=opening,
+        begins=begins,
+        trial=trial,
     )
+
+
+def _either(calls: str, answer: wire.Constraint) -> wire.Constraint:
+    """An answer that a constraint describes, or calls that a grammar does."""
+    source = {"calls": calls, "answer": (answer.kind, answer.source, answer.spacing)}
+    return wire.Constraint("either", msgspec.json.encode(source).decode(), answer.field)
 
 
 def _opening(job: Job, family: Family, tail: str) -> str:

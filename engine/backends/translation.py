@@ -173,6 +173,7 @@ def submit(
         constraint=constraint and msgspec.structs.replace(constraint, field=""),
         after=parsing.after,
         opening=parsing.opening,
+        begins=parsing.begins,
         end_logprob=job.echo,
     )
 

@@ -7,7 +7,9 @@
     json_values, json_calls, headed_calls, tagged_calls, gemma_calls, python_calls, harmony
                the forms that calls have, each with its reader
     described  tools in a system text, for templates that know none
-    forced     a call that has to be made: what the prompt begins, and the schema of the rest
+    forced     a call that has to be made, or one beside a constraint on the answer
+    lazy       a call that a model makes by itself: where its arguments begin and what they match
+    written    calls as grammars
 
 Pure: no I/O, no clock, no model. Imported by the backends and by `engine.prompting`.
 """

@@ -51,6 +51,7 @@ _HUNYUAN: Final = TaggedCalls(
 _DSML: Final = TaggedCalls(
     call='<｜DSML｜invoke name="', call_end='">', item='<｜DSML｜parameter name="', item_end=">",
     key=re.compile(r'(?P<key>[^"]*)"(?:\s+string="(?P<text>\w+)")?\s*'),
+    typed='{key}" string="{text}"',
     value_end="</｜DSML｜parameter>", close="</｜DSML｜invoke>",
     sections=("<｜DSML｜function_calls>", "<｜DSML｜tool_calls>"),
     tails=("</｜DSML｜function_calls>", "</｜DSML｜tool_calls>"),
@@ -70,6 +71,7 @@ _KIMI_K3: Final = TaggedCalls(
     call='<|open|>call tool="', call_end="<|sep|>", item='<|open|>argument key="',
     item_end="<|sep|>", name=re.compile(r'(?P<name>[^"]+)"[^<]*'),
     key=re.compile(r'(?P<key>[^"]*)"(?:\s+type="(?P<text>\w+)")?\s*'),
+    typed='{key}" type="{type}"',
     value_end="<|close|>argument<|sep|>", close="<|close|>call<|sep|>",
     sections=("<|open|>tools<|sep|>",), tails=("<|close|>tools<|sep|>",),
 )  # fmt: skip

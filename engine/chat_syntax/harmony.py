@@ -42,6 +42,7 @@ def read(source: Source, sink: Sink) -> Reading[None]:
         if to is not None and sink.begin(source, to[1]):
             yield from source.spaces()
             yield from _body(source, sink.arguments, _ENDS, whole=False)
+            sink.over = sink.full
         elif to is not None and sink.full:
             yield from _body(source, _nothing, _ENDS)
         elif channel is not None and channel[1] == "analysis":

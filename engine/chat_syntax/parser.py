@@ -59,6 +59,11 @@ class Parser:
         """How many calls the answer has made so far."""
         return self._sink.calls
 
+    @property
+    def over(self) -> bool:
+        """Whether all calls are complete that the answer may make."""
+        return self._sink.over
+
     def feed(self, piece: str) -> Gained:
         """The next piece of the answer; what is certain now."""
         self._source.feed(piece)
@@ -142,6 +147,7 @@ class Parser:
                 source.at += len(mark)
         if not sink.calls:
             sink.content(self._space)
+        sink.over = sink.full
         while not source.ended:  # what follows the last call that may be made
             source.at = len(source.text)
             yield

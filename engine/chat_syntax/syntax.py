@@ -32,12 +32,16 @@ class Gained(NamedTuple):
 
 
 class Sink:
-    """What readers found since it was last emptied. `tools` may be called, `limit` times."""
+    """What readers found since it was last emptied. `tools` may be called, `limit` times.
+
+    `over`: the last call that may be made is complete.
+    """
 
     def __init__(self, tools: Schemas, limit: int) -> None:
         self.tools = tools
         self._limit = limit
         self.calls = 0
+        self.over = False
         self._content: list[str] = []
         self._reasoning: list[str] = []
         self._parts: list[Part] = []

@@ -17,7 +17,7 @@ from engine.chat_syntax.syntax import Sink
 
 _HEAD: Final = 300
 _CDATA: Final = "<![CDATA["
-_NEXT_TAG: Final = "<"
+NEXT_TAG: Final = "<"
 """As `call_end`: a name goes on to the next tag."""
 
 
@@ -25,7 +25,8 @@ _NEXT_TAG: Final = "<"
 class TaggedCalls:
     """The tags: `call` … `call_end` around the name, `item` … `item_end` around a key.
 
-    A key has the group `key`, and perhaps `text`, which says whether the value is a text. `value`
+    A key has the group `key`, and perhaps `text`, which says whether the value is a text; `typed`
+    is how both are written. `value`
     comes before a value, `value_end` after it; `{key}` in it stands for the key. `close` ends a
     call; `sections` may come before the first call, `tails` after each one. `folded`: line breaks
     around a value belong to the tags.
@@ -39,6 +40,7 @@ class TaggedCalls:
     close: str
     name: re.Pattern[str] = re.compile(r"\s*(?P<name>[^\s\"<>]+)\s*")
     key: re.Pattern[str] = re.compile(r"\s*(?P<key>.*?)\s*", re.DOTALL)
+    typed: str = "{key}"
     value: str = ""
     sections: tuple[str, ...] = ()
     tails: tuple[str, ...] = ()
@@ -80,7 +82,7 @@ class TaggedCalls:
 
     def _name(self, source: Source) -> Reading[str]:
         head = yield from source.until(self.call_end, _HEAD)
-        if self.call_end == _NEXT_TAG and head is not None:
+        if self.call_end == NEXT_TAG and head is not None:
             source.at -= 1
         found = None if head is None else self.name.fullmatch(head)
         return "" if found is None else found["name"]

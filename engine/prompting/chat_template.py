@@ -127,6 +127,11 @@ class ChatTemplate:
         return None if killed is None else f"the model's chat template: {killed}"
 
     @property
+    def control_tokens(self) -> frozenset[str]:
+        """The texts that the model's vocabulary parses as control tokens."""
+        return frozenset(self._source.source.control_tokens)
+
+    @property
     def shows_tools(self) -> bool:
         """Whether the template itself tells the model its tools; known once it is prepared.
 

@@ -80,9 +80,7 @@ def _generation(
         message = f"token {unknown[0]} is not in the vocabulary of {size} tokens"
         return Refusal(sequence, "logit_bias", message, 0)
     try:
-        opening = _opening(request, vocabulary)
-        after = "" if request.opening and opening is None else request.after
-        matcher = constraints.matcher(request.constraint, after, opening)
+        matcher = constraints.matcher(request, _opening(request, vocabulary))
     except Unholdable as error:
         return Refusal(sequence, "constraint", str(error), 0)
     sequence.tokens = prompts.tokens(request.prompt)
@@ -98,7 +96,7 @@ def _generation(
 
 def _opening(request: wire.Submit, vocabulary: Vocabulary) -> int | None:
     """The token that opens a reasoning, where it is a single one."""
-    if request.constraint is None or not request.opening:
+    if request.constraint is None or request.begins is not None or not request.opening:
         return None
     tokens = vocabulary.tokenise_marks(request.opening.strip())
     return tokens[0] if len(tokens) == 1 else None

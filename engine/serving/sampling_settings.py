@@ -45,12 +45,26 @@ class Thinking(msgspec.Struct, frozen=True, array_like=True):
 class Constraint(msgspec.Struct, frozen=True, array_like=True):
     """What the text has to match: a whole text of the language that `source` describes.
 
-    `kind` is json_schema (JSON), regex (Rust's syntax), choice (a JSON list of texts) or grammar
-    (GBNF or Lark). `field` is that of the request, for errors; workers get it empty. `spacing` is
-    an expression for the white space between the tokens of JSON, "" for the default.
+    `kind` is json_schema (JSON), regex (Rust's syntax), choice (a JSON list of texts), grammar
+    (GBNF or Lark) or either (JSON: a grammar of `calls`, and another constraint's kind, source and
+    spacing as `answer`). `field` is that of the request, for errors; workers get it empty.
+    `spacing` is an expression for the white space between the tokens of JSON, "" for the default.
     """
 
     kind: str
     source: str
     field: str = ""
     spacing: str = ""
+
+
+class Begins(msgspec.Struct, frozen=True, array_like=True):
+    """Where a constraint begins within a text that is free otherwise.
+
+    `patterns` are expressions in Python's syntax, over the text so far. What has to match is then
+    the group `name`, a line break, and everything after the match. With `armed`, one of these texts
+    has to come before. `begun` ends the prompt and belongs to the text.
+    """
+
+    patterns: tuple[str, ...]
+    armed: tuple[str, ...] = ()
+    begun: str = ""

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import msgspec
 
-from engine.serving.sampling_settings import Constraint, Sampling, Thinking
+from engine.serving.sampling_settings import Begins, Constraint, Sampling, Thinking
 
 __all__ = [
-    "AdapterFailed", "AdapterLoaded", "AdapterUnloaded", "Cancel", "Constraint", "Delta",
+    "AdapterFailed", "AdapterLoaded", "AdapterUnloaded", "Begins", "Cancel", "Constraint", "Delta",
     "Detokenise", "Draining", "Embed", "Embedded", "Finished", "FromWorker", "Hello", "Inbox",
     "KnobsSet", "LoadAdapter", "Logprob", "Outbox", "Refused", "Request", "Result", "Sampling",
     "Score", "Scored", "Segment", "SetKnobs", "Step", "Submit", "Thinking", "ToWorker",
@@ -46,7 +46,8 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit"):
     of several sequences that answer one request, 0 for that one. `shown` are the texts of control
     tokens that belong to the answer's text; others leave none. A `constraint`
     was tried before; it holds from the first token, or `after` a text such as the mark that closes
-    the reasoning. It does so, too, where the first token is the `opening` mark of a reasoning.
+    the reasoning. It does so, too, where the first token is the `opening` mark of a reasoning. With
+    `begins` it holds for parts of the text alone, again and again.
     With `end_logprob` a token that ends the sequence has log-probabilities, too.
     """
 
@@ -68,6 +69,7 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit"):
     after: str = ""
     opening: str = ""
     end_logprob: bool = False
+    begins: Begins | None = None
 
 
 class Score(msgspec.Struct, frozen=True, array_like=True, tag="score"):

@@ -2,6 +2,7 @@
 
     grammars   a constraint as a grammar of llguidance, and the bounds of its work
     compiler   compiles constraints beside the loop, and keeps them
+    begun      a constraint on parts of a text, from where one begins to its end
     masks      one sequence's place in its grammar, and the masks of a whole step
     check      the program that tries a stranger's constraint where it can be killed
 

@@ -29,7 +29,10 @@ Compiled = llguidance.LLMatcher | str
 
 
 class Compiler:
-    """All methods are called by the loop's thread; `on_done` by the other, to wake the loop."""
+    """All methods are called by the loop's thread; `on_done` by the other, to wake the loop.
+
+    `tokenizer` is that of the model, None where it cannot be made.
+    """
 
     def __init__(
         self,
@@ -37,10 +40,10 @@ class Compiler:
         on_done: Callable[[], None] = lambda: None,
     ) -> None:
         """`tokenizer` is called once, now."""
-        self._tokenizer: llguidance.LLTokenizer | None = None
+        self.tokenizer: llguidance.LLTokenizer | None = None
         self._fault = ""
         try:
-            self._tokenizer = tokenizer()
+            self.tokenizer = tokenizer()
         except ValueError as error:
             self._fault = f"the model's vocabulary cannot be constrained: {error}"
         self._on_done = on_done
@@ -91,10 +94,10 @@ class Compiler:
             self._on_done()
 
     def _compile(self, constraint: wire.Constraint) -> Compiled:
-        if self._tokenizer is None:
+        if self.tokenizer is None:
             return self._fault
         try:
-            return grammars.compiled(self._tokenizer, constraint)
+            return grammars.compiled(self.tokenizer, constraint)
         except grammars.Unholdable as error:
             return str(error)
         except (MemoryError, ValueError) as error:

@@ -94,8 +94,25 @@ def _grammar(constraint: wire.Constraint) -> str:
             return llguidance.LLMatcher.grammar_from_regex(f"({choices})")
         case "grammar":
             return llguidance.LLMatcher.grammar_from_lark(gbnf_to_lark.any_to_lark(source))
+        case "either":
+            either = json.loads(source)
+            parts = {"calls": ("grammar", either["calls"], ""), "answer": either["answer"]}
+            inner = [
+                _named(name, wire.Constraint(kind, text, spacing=spacing))
+                for name, (kind, text, spacing) in parts.items()
+            ]
+            start = {"name": "start", "lark_grammar": "start: @calls | @answer"}
+            return json.dumps({"grammars": [start, *inner]})
         case _:
             raise ValueError(f"there is no constraint of the kind {constraint.kind!r}")
+
+
+def _named(name: str, constraint: wire.Constraint) -> dict[str, Any]:
+    """A constraint as one of several grammars that refer to each other."""
+    found = _grammar(constraint)
+    if not found.lstrip().startswith("{"):
+        return {"name": name, "lark_grammar": found}
+    return {**json.loads(found)["grammars"][0], "name": name}
 
 
 def _literal(text: str) -> str:

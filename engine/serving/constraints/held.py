@@ -13,6 +13,7 @@ import msgspec
 
 from engine.serving import wire
 from engine.serving.constraints import grammars
+from engine.serving.constraints.begun import PartMatcher
 from engine.serving.constraints.compiler import Compiler
 from engine.serving.constraints.masks import Masks, Matcher
 
@@ -72,19 +73,22 @@ class Constraints:
         """Forget all that are held back."""
         self._held.clear()
 
-    def matcher(
-        self, constraint: wire.Constraint | None, after: str = "", opening: int | None = None
-    ) -> Matcher | None:
+    def matcher(self, submit: wire.Submit, opening: int | None = None) -> Matcher | None:
         """At the beginning of a compiled constraint, as `Matcher`; None without a constraint.
+
+        `opening` is the token of the submit's, None where it is none.
 
         Raises:
             Unholdable: it could not be compiled.
         """
-        if constraint is None:
+        if submit.constraint is None:
             return None
-        compiled = self._compiler.find(constraint)
+        compiled, tokenizer = self._compiler.find(submit.constraint), self._compiler.tokenizer
         if isinstance(compiled, llguidance.LLMatcher):
-            return Matcher(compiled, after, opening)
+            if submit.begins is None or tokenizer is None:
+                after = "" if submit.opening and opening is None else submit.after
+                return Matcher(compiled, after, opening)
+            return PartMatcher(compiled, tokenizer, submit.begins, submit.after, submit.opening)
         raise grammars.Unholdable(compiled or "it was dropped while it waited; send it again")
 
     def begin(self, matchers: Sequence[Matcher]) -> Masks | None:

@@ -195,8 +195,25 @@ async def test_a_call_that_must_be_made_is_begun_in_the_prompt(box: Box) -> None
     (submit,) = [item for item in box.worker.received if isinstance(item, wire.Submit)]
     assert submit.prompt[-1].text == "<tool_call>\n"
     assert submit.constraint is not None
-    assert submit.constraint.source.startswith("start: %json")
+    assert "\ncall: %json" in submit.constraint.source
     first.cancel()
+
+
+async def test_an_answer_ends_after_one_call_where_no_more_are_wanted(box: Box) -> None:
+    """Its worker stops; the reason is the call."""
+    box.worker.sequence_tokens = 512
+    chat = Chat((Message("user", "Rome?"),), tools=(Tool("weather"),), parallel_calls=False)
+    execution = box.run(input=chat, stream=True)
+    first = await box.sent(execution)
+    (id,) = box.ids()
+    box.step(wire.Delta(id, '<tool_call>{"name": "weather", "arguments": {}}</tool_call>', 9, ()))
+    await first
+    answer = asyncio.create_task(execution.whole())
+    await box.worker.got(wire.Cancel, 1)
+    box.worker.wake()
+    (choice,) = (await answer).choices
+    assert choice.finish is not None
+    assert choice.finish.reason == "tool_calls"
 
 
 async def test_a_cancelled_job_is_recorded_when_the_worker_has_counted(box: Box) -> None:

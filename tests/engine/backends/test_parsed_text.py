@@ -94,6 +94,34 @@ def test_a_call_that_has_to_be_made_is_begun_by_the_prompt() -> None:
     assert closed.thinking is None
 
 
+def test_a_call_that_the_model_makes_is_held_where_its_arguments_begin() -> None:
+    """To its schema if the tool is strict; the same grammar serves all tools that are not."""
+    lax = parsing(tools=(TOOL,))
+    other = parsing(tools=(Tool("clock", None, {"not": {}}), Tool("disk")))
+    assert lax.begins is not None
+    assert lax.begins.armed == ("<tool_call>",)
+    assert lax.constraint == other.constraint
+    strict = parsing(tools=(Tool("weather", None, {"type": "object"}, strict=True), Tool("disk")))
+    assert strict.constraint is not None
+    assert strict.constraint.field == "tools"
+    assert strict.constraint != lax.constraint
+    assert (lax.prefix, lax.after, lax.opening) == ("", "</think>", "<think>")
+    assert parsing().begins is None
+    assert parsing(tools=(TOOL,), tool_choice="none").constraint is None
+
+
+def test_an_answer_is_over_once_the_only_call_that_may_be_made_is_complete() -> None:
+    """Not before, and never where more may follow."""
+    text = '<tool_call>{"name": "weather", "arguments": {"city": "Rome"'
+    for parallel in (None, False):
+        one = parsing(tools=(TOOL,), parallel_calls=parallel).made(0)
+        assert one is not None
+        one.delta(wire.Delta(7, text, 3, ()), 5)
+        assert not one.over
+        one.delta(wire.Delta(7, "}}\n</tool_call>", 3, ()), 5)
+        assert one.over == (parallel is False)
+
+
 def test_what_has_to_match_a_schema_begins_after_the_reasoning() -> None:
     """That the prompt has opened; gpt-oss begins its content with a header, which comes before."""
     constraint = wire.Constraint("json_schema", "{}", "response_format")
@@ -116,8 +144,7 @@ def test_beside_tools_a_schema_describes_the_answer_that_is_no_call() -> None:
     chat = Chat((Message("user", "Rome?"),), tools=(TOOL,))
     made = parsed_text.parsing(jobs.job(input=chat, constraint=constraint), HERMES, PROMPT)
     assert made.constraint is not None
-    assert made.constraint.field == "response_format"
-    assert made.constraint.source != constraint.source
+    assert (made.constraint.kind, made.constraint.field) == ("either", "response_format")
     one = made.made(0)
     assert one is not None
     one.delta(wire.Delta(7, '{"name": "weather", "arguments": {}}', 3, ()), 5)

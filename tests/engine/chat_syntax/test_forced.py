@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
 import pytest
 from llguidance import LLMatcher, LLTokenizer
 
-from engine.chat_syntax import forced, parser
+from engine.chat_syntax import forced, parser, written
+from engine.chat_syntax.json_calls import JsonCalls
 from engine.serving import wire
 from engine.serving.constraints import grammars
 from tests.engine.chat_syntax.answers import TOOLS, parsed
@@ -73,21 +75,72 @@ def test_what_a_schema_refers_to_moves_with_it() -> None:
     assert holds(call.schema, one_of(call.schema, "f", {"any": ["thing"]}))
 
 
-def test_beside_a_schema_of_the_answer_a_call_may_be_made() -> None:
-    """The model chooses by how it begins; each is held to its own schema."""
+def accepts(grammar: wire.Constraint, text: str) -> bool:
+    """Whether a text is all of what a grammar describes."""
+    matcher = grammars.compiled(BYTES, grammar)
+    return all(map(matcher.consume_token, text.encode())) and matcher.is_accepting()
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_several_calls_may_be_made_one_after_the_other(name: str) -> None:
+    """Between the marks of the family, or as objects alone; all of them are read."""
+    call = forced.of(FAMILIES[name], TOOLS, thinking=False, several=True)
+    grammar = wire.Constraint("grammar", call.grammar)
+    first = one_of(call.schema, "get_weather", {"city": "Rome", "days": 3})
+    second = one_of(call.schema, "get_time", {"city": "Oslo"})
+    own = call.family.calls
+    assert isinstance(own, JsonCalls)
+    marked = f"\n{own.close}\n{own.opens[0]}\n" if own.close and call.begun else "\n"
+    assert accepts(grammar, first)
+    assert accepts(grammar, first + marked + second)
+    assert not accepts(grammar, first + " and then")
+    said = parsed(call.family, first + marked + second, begun=call.begun)
+    assert said.made == [
+        ("get_weather", {"city": "Rome", "days": 3}),
+        ("get_time", {"city": "Oslo"}),
+    ]
+    assert said.content == ""
+
+
+def test_a_mark_that_is_a_control_token_is_named_as_one() -> None:
+    """What is tried without the model's tokens has it as text; some have no name."""
+    marks = ("<tool_call>", "</tool_call>")
+    call = forced.of(FAMILIES["hermes"], TOOLS, thinking=False, several=True, controls=marks)
+    assert "</tool_call> " in call.grammar
+    assert '"</tool_call>"' in call.trial
+    assert grammars.compiled(BYTES, wire.Constraint("grammar", call.trial))
+    assert written.mark("[TOOL_CALLS]", ("[TOOL_CALLS]",)) is None
+    assert written.mark("a<b>c", ("<b>",)) == '"a" <b> "c"'
+
+
+def test_beside_a_constraint_on_the_answer_calls_may_be_made() -> None:
+    """The model chooses by how it begins; each is held to its own."""
     answer = {
         "type": "object", "properties": {"at": {"$ref": "#/$defs/place"}}, "required": ["at"],
         "$defs": {"place": {"enum": ["Rome", "Oslo"]}},
     }  # fmt: skip
-    for name in ("hermes", "mistral", "harmony"):
-        both = forced.either(FAMILIES[name], TOOLS, json.dumps(answer))
-        assert holds(both.schema, '{"at": "Oslo"}')
-        assert not holds(both.schema, '{"at": "Bonn"}')
+    answers = [
+        ("json_schema", json.dumps(answer), '{"at": "Oslo"}', '{"at": "Bonn"}'),
+        ("regex", "[ab]{2}", "ab", "abc"),
+        ("choice", '["yes","no"]', "no", "maybe"),
+        ("grammar", 'root ::= "x" [0-9]+', "x12", "x"),
+    ]
+    for name, (kind, source, good, bad) in itertools.product(("hermes", "glm", "harmony"), answers):
+        both = forced.either(FAMILIES[name], TOOLS, several=True, controls=())
+        whole = json.dumps({"calls": both.grammar, "answer": [kind, source, ""]})
+        constraint = wire.Constraint("either", whole)
+        assert accepts(constraint, good)
+        assert not accepts(constraint, bad)
         call = '{"name": "get_time", "arguments": {"city": "Rome"}}'
-        assert holds(both.schema, call)
-        assert not holds(both.schema, '{"name": "get_time", "arguments": {"city": 5}}')
+        assert accepts(constraint, call)
+        assert not accepts(constraint, '{"name": "get_time", "arguments": {"city": 5}}')
         assert parsed(both.family, call).made == [("get_time", {"city": "Rome"})]
-        assert parsed(both.family, '{"at": "Oslo"}') == ('{"at": "Oslo"}', "", [])
+        assert parsed(both.family, good) == (good, "", [])
+    own = "<tool_call>\n" + call + "\n</tool_call>"
+    both = forced.either(FAMILIES["hermes"], TOOLS, several=False, controls=())
+    assert accepts(wire.Constraint("grammar", both.grammar), own)
+    assert not accepts(wire.Constraint("grammar", both.grammar), own + "\n" + own)
+    assert parsed(both.family, own).made == [("get_time", {"city": "Rome"})]
 
 
 def test_arguments_are_an_object_where_a_schema_does_not_say_so() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import Any
+from typing import Any, Final
 
 import httpx
 import openai
@@ -990,6 +991,7 @@ def test_a_tool_is_called_where_it_has_to_be(client: OpenAI) -> None:
     """Whatever the model would say: its arguments fit their schema, streamed or not."""
     asked: dict[str, Any] = {
         "tools": [WEATHER], "tool_choice": "required", "seed": 4, "user": "sara", "max_tokens": 200,
+        "parallel_tool_calls": False,
     }  # fmt: skip
     choice = chat(client, **asked).choices[0]
     assert choice.finish_reason == "tool_calls"
@@ -1031,6 +1033,7 @@ def test_a_call_that_max_tokens_cuts_is_the_beginning_of_one(client: OpenAI) -> 
     """The reason is length, and the arguments are cut text."""
     asked: dict[str, Any] = {
         "tools": [WEATHER], "tool_choice": "required", "seed": 4, "user": "sara",
+        "parallel_tool_calls": False,
     }  # fmt: skip
     whole = chat(client, max_tokens=200, **asked)
     assert whole.usage is not None
@@ -1040,6 +1043,72 @@ def test_a_call_that_max_tokens_cuts_is_the_beginning_of_one(client: OpenAI) -> 
     assert full.type == call.type == "function"
     assert full.function.arguments.startswith(call.function.arguments)
     assert full.function.arguments != call.function.arguments
+
+
+def test_several_calls_may_be_made_where_one_has_to_be(client: OpenAI) -> None:
+    """Each fits its schema, and nothing is written between them; the model would end after one."""
+    asked: dict[str, Any] = {"tools": [CLOCK], "tool_choice": "required", "max_tokens": 200}
+    longer = {"min_tokens": 60}
+    choice = chat(client, user="sara", extra_body=longer, **asked).choices[0]
+    assert choice.finish_reason in {"tool_calls", "length"}
+    assert not choice.message.content
+    made = [c.function for c in choice.message.tool_calls or [] if c.type == "function"]
+    assert len(made) > 1
+    assert all((call.name, call.arguments) == ("get_time", "{}") for call in made[:-1])
+
+
+def test_beside_tools_an_answer_follows_any_constraint(client: OpenAI) -> None:
+    """Or is a call; here the model has no reason to make one."""
+    for extra, answers in (
+        ({"guided_choice": ["red", "blue"]}, r"red|blue"),
+        ({"guided_regex": "[0-9]{3}"}, r"[0-9]{3}"),
+        ({"grammar": 'root ::= "x" [a-c]'}, r"x[a-c]"),
+    ):
+        choice = chat(client, tools=[CLOCK], user="sara", max_tokens=100, extra_body=extra).choices[
+            0
+        ]
+        calls = choice.message.tool_calls or []
+        assert calls or re.fullmatch(answers, choice.message.content or "")
+
+
+FORM: Final = "response_format.json_schema.schema"
+
+
+def form(schema: dict[str, Any]) -> dict[str, Any]:
+    """An answer that matches a schema."""
+    return {"response_format": {
+        "type": "json_schema", "json_schema": {"name": "x", "schema": schema}}}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        (form({"$ref": "#"}), FORM),
+        (form({"type": "object", "description": "x" * 1_000_000}), FORM),
+        (form({"allOf": [{"anyOf": [{"properties": {f"p{n}{k}": {}}} for k in range(4)]}
+                         for n in range(12)]}), FORM),
+        ({"extra_body": {"grammar": 'start: "a" start'}}, "grammar"),
+        ({"extra_body": {"guided_regex": "(([a-z]{1,100}){1,100}){1,100}"}}, "guided_regex"),
+        ({"tools": [{"type": "function", "function": {"name": f"f{n}"}} for n in range(200)]},
+         "tools"),
+        ({"tools": [CLOCK], "tool_choice": {"type": "function", "function": {"name": "no"}}},
+         "tool_choice.function.name"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"tools": [{"type": "function", "function": {"name": "f", "strict": True, "parameters": {
+            "type": "object", "properties": {"a": {"$ref": "#/properties/a"}},
+            "required": ["a"]}}}]}, "tools"),
+    ],
+    ids=lambda value: str(value)[:60],
+)  # fmt: skip
+def test_what_cannot_be_held_is_refused_by_its_field_and_the_worker_lives(
+    client: OpenAI, fields: dict[str, Any], param: str
+) -> None:
+    """Cycles, a megabyte, exploding alternatives, no end, too many tools, contradictions."""
+    before = client.with_options(max_retries=0)
+    with pytest.raises(openai.BadRequestError) as caught:
+        chat(before, user="sara", **fields)
+    assert caught.value.param == param
+    assert text_of(chat(before, user="sara", max_tokens=2))
 
 
 def test_a_schema_that_no_grammar_holds_is_refused_with_its_field(client: OpenAI) -> None:

@@ -491,6 +491,19 @@ async def test_a_constrained_answer_may_open_its_reasoning_first(gateway: Gatewa
     assert plain.text in {"yes", "no"}
 
 
+async def test_parts_of_a_text_are_held_and_the_rest_is_free(gateway: Gateway) -> None:
+    """A part begins with any letter here, and again after its end; the text goes on after it."""
+    (question,) = workers.questions(1)
+    part = wire.Constraint("grammar", 'start: "\\n" /[^#]{1,30}/ "#" /[0-9]{3}/ "#"')
+    begins = wire.Begins(("(?P<name>)(?=[a-z])",))
+    submit = order(question, constraint=part, begins=begins, max_tokens=150, temperature=1.0)
+    heard = gateway.ask(submit)
+    assert (await heard.finish()).reason in {"length", "stop"}
+    parts = heard.text.split("#")
+    assert len(parts) > 4
+    assert all(re.fullmatch("[0-9]{3}", number) for number in parts[1:-1:2])
+
+
 async def test_a_constraint_that_turns_out_too_complex_ends_its_own_answer_alone(
     gateway: Gateway,
 ) -> None:

@@ -1,0 +1,146 @@
+"""Calls that a model makes by itself: from where their arguments begin they match."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from typing import Any
+
+import pytest
+from llguidance import LLTokenizer
+
+from engine.chat_syntax import lazy
+from engine.serving import wire
+from engine.serving.constraints import grammars
+from engine.serving.constraints.begun import PartMatcher
+from tests.engine.chat_syntax.answers import TOOLS, parsed
+from tests.engine.chat_syntax.test_parser import BOTH, FAMILIES, TWO_CALLS
+
+BYTES = LLTokenizer("byte")
+CLOSED: dict[str, dict[str, Any]] = {
+    name: {**schema, "required": ["city"], "additionalProperties": False}
+    for name, schema in TOOLS.items()
+}
+JSON = sorted(name for name in TWO_CALLS if lazy.of(FAMILIES[name], TOOLS, (), ()) is not None)
+WRITTEN = {
+    name: text.replace('"{\\"city\\": \\"Rome\\"}"', '{"city": "Rome"}')
+    .replace('{"arguments": {"city": "Rome"}, "name": "get_time"}',
+             '{"name": "get_time", "arguments": {"city": "Rome"}}')
+    for name, text in TWO_CALLS.items()
+}  # fmt: skip
+"""As models are trained to write them; some other forms are read, too."""
+TAGGED = (
+    "deepseek-dsml", "glm", "kimi-k3", "minicpm", "minimax-m2", "minimax-m3", "qwen-xml", "seed",
+)  # fmt: skip
+
+
+def matcher(
+    name: str, strict: Collection[str] = CLOSED, after: str = "", opening: str = ""
+) -> PartMatcher:
+    """That of a family, over single bytes."""
+    found = lazy.of(FAMILIES[name], CLOSED, strict, ())
+    assert found is not None
+    compiled = grammars.compiled(BYTES, wire.Constraint("grammar", found.grammar))
+    begins = wire.Begins(found.patterns, found.armed, found.begun)
+    return PartMatcher(compiled, BYTES, begins, after, opening)
+
+
+def taken(one: PartMatcher, text: str) -> str:
+    """As much of a text as may be written, and the reason in `fault`."""
+    for at, byte in enumerate(text.encode()):
+        one.push(byte, bytes((byte,)))
+        if one.fault:
+            return text.encode()[:at].decode()
+    return text
+
+
+def parts(one: PartMatcher, text: str) -> int:
+    """How many parts of a text are held."""
+    count, before = 0, False
+    for byte in text.encode():
+        one.push(byte, bytes((byte,)))
+        assert one.fault == ""
+        count += one.active and not before
+        before = one.active
+    return count
+
+
+@pytest.mark.parametrize("name", JSON)
+def test_two_calls_as_a_family_writes_them_are_held_one_by_one(name: str) -> None:
+    """Each from where its arguments begin; everything around them is free."""
+    one = matcher(name)
+    assert parts(one, WRITTEN[name]) == 2
+    assert not one.active
+    assert not one.complete()
+    assert parsed(FAMILIES[name], WRITTEN[name]).made == BOTH
+
+
+@pytest.mark.parametrize("name", JSON)
+def test_arguments_that_a_strict_schema_does_not_have_cannot_be_written(name: str) -> None:
+    """A key that is not there, and a value of another type; a lax tool's are an object."""
+    text = WRITTEN[name]
+    for wrong in (text.replace("city", "town"), text.replace("3", '"three"', 1)):
+        if wrong != text:
+            assert taken(matcher(name), wrong) != wrong
+            assert taken(matcher(name, strict=()), wrong) == wrong
+
+
+@pytest.mark.parametrize("name", TAGGED)
+def test_tagged_arguments_of_a_strict_tool_are_held_too(name: str) -> None:
+    """In the order of its schema; those of others are what the model writes."""
+    text = WRITTEN[name]
+    assert parts(matcher(name), text) == 2
+    wrong = text.replace("city", "town")
+    assert taken(matcher(name), wrong) != wrong
+    assert lazy.of(FAMILIES[name], CLOSED, (), ()) is None
+
+
+def test_nothing_is_held_while_a_model_reasons() -> None:
+    """In what the prompt has opened, or the model; nor in what only resembles a call."""
+    bad = '<tool_call>{"name": "get_time", "arguments": {"no": 1}}'
+    for before, fields in (
+        (f"I could write {bad}", {"after": "</think>"}),
+        (f"\n<think>I could write {bad}", {"after": "</think>", "opening": "<think>"}),
+    ):
+        assert taken(matcher("hermes", **fields), before) == before
+        closed = f"{before}</think>{bad}"
+        assert taken(matcher("hermes", **fields), closed) != closed
+    direct = matcher("hermes", after="</think>", opening="<think>")
+    assert taken(direct, bad) != bad
+    for other in ('{"name": "get_time", "arguments": 5}', "Write <tool_call> first."):
+        assert taken(matcher("hermes"), other) == other
+    unknown = '<tool_call>{"name": "rm", "arguments": 5}'
+    assert taken(matcher("hermes"), unknown) == unknown
+
+
+def test_a_lax_tool_beside_a_strict_one_keeps_its_freedom() -> None:
+    """Each call is held as its own tool is."""
+    strict = ("get_weather",)
+    lax = '<tool_call>{"name": "get_time", "arguments": {"any": [1]}}</tool_call>'
+    assert taken(matcher("hermes", strict), lax) == lax
+    held = '<tool_call>{"name": "get_weather", "arguments": {"any": [1]}}</tool_call>'
+    assert taken(matcher("hermes", strict), held) != held
+
+
+def test_what_refers_within_its_schema_is_found() -> None:
+    """`$defs` in JSON, and in tagged arguments."""
+    schema = {
+        "type": "object",
+        "properties": {"at": {"$ref": "#/$defs/place"}},
+        "required": ["at"],
+        "$defs": {"place": {"type": "array", "items": {"type": "integer"}}},
+    }
+    for name, good in (
+        ("hermes", '<tool_call>{"name": "f", "arguments": {"at": [1, 2]}}'),
+        (
+            "qwen-xml",
+            "<tool_call>\n<function=f>\n<parameter=at>\n[1, 2]\n</parameter>\n</function>",
+        ),
+    ):
+        found = lazy.of(FAMILIES[name], {"f": schema}, ("f",), ())
+        assert found is not None
+        compiled = grammars.compiled(BYTES, wire.Constraint("grammar", found.grammar))
+        begins = wire.Begins(found.patterns, found.armed, found.begun)
+        for text in (good, good.replace("1", '"x"')):
+            whole = taken(PartMatcher(compiled, BYTES, begins), text) == text
+            assert whole == (text == good), json.dumps([name, text])
