@@ -20,6 +20,7 @@ from engine.prompting import chat_turns, told_tools
 from engine.prompting.renderer import faults, pool
 from engine.prompting.renderer.pool import Renderer
 from engine.prompting.renderer.protocol import ChatSource, Keyed
+from engine.prompting.told_tools import Told
 from engine.serving import wire
 
 CHATML: Final = (
@@ -180,6 +181,10 @@ class ChatTemplate:
             asking = msgspec.structs.replace(chat_turns.PROBE, messages=PLAIN.messages)
             shown = chat_turns.PROBE.tools[0].name in await self._tried(asking, self._form)
             self._form = replace(self._form, tools=shown)
+        if self._form.tools and not self._form.calls:
+            asking = msgspec.structs.replace(chat_turns.PROBE, messages=chat_turns.RESULT)
+            results = chat_turns.RESULT[-1].content in await self._tried(asking, self._form)
+            self._form = replace(self._form, results=results)
 
     async def _tried(self, chat: Chat, form: chat_turns.Form) -> str:
         """What is rendered of a conversation in a form; "" where it is refused."""
@@ -205,7 +210,8 @@ class ChatTemplate:
         """
         if (fault := self.fault) is not None:
             raise BrokenTemplate(fault, plain=True)
-        messages, tools = self._shown(chat)
+        told, tools = self._shown(chat)
+        messages = told.messages
         texts = [message.content for message in messages]
         self._check(texts)
         try:
@@ -217,6 +223,7 @@ class ChatTemplate:
                 fold_system=not self._takes_system,
                 continued=chat.continued,
                 generation_prompt=chat.generation_prompt,
+                marks=told.marks,
             )
         except faults.TooLong as fault:
             raise LongConversation(str(fault)) from fault
@@ -245,17 +252,23 @@ class ChatTemplate:
             return False
         return True
 
-    def _shown(self, chat: Chat) -> tuple[Sequence[Message], Sequence[Tool]]:
+    def _shown(self, chat: Chat) -> tuple[Told, Sequence[Tool]]:
         """Messages and tools for the template; what it shows in no form of its own, as text."""
         tools = () if chat.tool_choice == "none" else chat.tools
         messages: Sequence[Message] = chat.messages
-        if not self._form.calls and any(each.calls or each.role == "tool" for each in messages):
+        told_of = bool(tools) and not self.shows_tools  # then calls have the form that is told
+        unshown = told_of or not self._form.calls
+        if unshown and any(each.calls or each.role == "tool" for each in messages):
+            own = self._form.results and self.shows_tools
+            told = told_tools.written(chat, self.family) if own else None
+            if told is not None:
+                return told, tools
             messages = told_tools.turns(messages)
-        if tools and not self.shows_tools:
+        if told_of:
             required = chat.tool_choice == "required"
             messages = told_tools.before(messages, tools, required=required)
             tools = ()
-        return messages, tools
+        return Told(messages), tools
 
     def syntax(self, input: Chat | Text) -> Family:
         """How the model writes its answer to this; calls as it is told where it shows no tools."""

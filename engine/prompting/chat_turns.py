@@ -32,9 +32,9 @@ _ON: Final = {"enable_thinking": True, "thinking": True}
 class Form:
     """What one template takes.
 
-    `tools` and `calls`: it shows them. `objects`: it takes arguments as objects, else as text.
-    `null`: it takes null as the content beside calls. `reasoning` are its names for that;
-    `short_ids`: it takes ids of nine characters only.
+    `tools` and `calls`: it shows them, and turns of tools where it has `results`. `objects`: it
+    takes arguments as objects, else as text. `null`: it takes null as the content beside calls.
+    `reasoning` are its names for that; `short_ids`: it takes ids of nine characters only.
     """
 
     tools: bool = False
@@ -43,6 +43,7 @@ class Form:
     null: bool = False
     reasoning: tuple[str, ...] = ()
     short_ids: bool = False
+    results: bool = False
 
 
 PROBE: Final = Chat(
@@ -54,6 +55,12 @@ PROBE: Final = Chat(
     tools=(Tool("probe_tool", "A tool.", {"type": "object", "properties": {}}),),
 )
 """What a template is tried with."""
+RESULT: Final = (
+    Message("user", "Hello."),
+    Message("assistant", "A call."),
+    Message("tool", "Done with it.", call_id="call_0", name="probe_tool"),
+)
+"""And where it shows no calls."""
 
 
 def base(template: str) -> Form:

@@ -5,11 +5,53 @@ Never renders. Imported by `engine.prompting.chat_template`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
 
-from engine.chat_syntax import described
-from engine.execution.job import Message, Tool
+import msgspec
+
+from engine.chat_syntax import described, told_calls
+from engine.chat_syntax.syntax import Family
+from engine.execution.job import Chat, Message, Tool
 from engine.prompting import chat_turns, prompt_template
+
+_FIRST: Final = 0x100000
+_LAST: Final = 0x10FFFD
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Messages without calls. `marks` are those of the format behind characters of their texts."""
+
+    messages: Sequence[Message]
+    marks: Mapping[str, str] = field(default_factory=dict)
+
+
+def written(chat: Chat, family: Family) -> Told | None:
+    """The messages with calls in the assistant's text as the family writes them.
+
+    Turns of tools stay. None where the family has another form, or no character is free.
+    """
+    whole = msgspec.json.encode(chat).decode("utf-8", "replace")
+    free = (chr(code) for code in range(_FIRST, _LAST + 1) if chr(code) not in whole)
+    characters: dict[str, str] = {}
+    made: list[Message] = []
+    for message in chat.messages:
+        if not message.calls:
+            made.append(message)
+            continue
+        told = told_calls.of(family, ((call.name, call.arguments) for call in message.calls))
+        if told is None:
+            return None
+        for mark in filter(None, (told.before, told.after)):
+            characters.setdefault(mark, next(free, ""))
+        before, after = (characters.get(mark, "") for mark in (told.before, told.after))
+        content = f"{message.content}{before}{told.text}{after}"
+        made.append(Message(message.role, content, message.reasoning))
+    if "" in characters.values():
+        return None
+    return Told(made, {character: mark for mark, character in characters.items()})
 
 
 def before(messages: Sequence[Message], tools: Sequence[Tool], *, required: bool) -> list[Message]:

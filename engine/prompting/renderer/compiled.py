@@ -114,6 +114,8 @@ class Chat:
             rendered, end, _ = rendered.rpartition(_END)
             if not end:
                 raise TemplateFault("it does not show the last message, which is to be continued")
+        for character, mark in work.marks.items():
+            rendered = rendered.replace(character, mark)
         segments = guards.segments(rendered, spellings)
         self._check(rendered, len(segments))
         return Segments(segments)

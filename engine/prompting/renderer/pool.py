@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, Self
 
 import structlog
@@ -118,11 +119,12 @@ class Renderer:
         fold_system: bool = False,
         continued: bool = False,
         generation_prompt: bool = True,
+        marks: Mapping[str, str] = MappingProxyType({}),
     ) -> tuple[Segment, ...]:
         """What a chat template renders of messages and tools in Hugging Face's form.
 
         With `continued` it ends with the content of the last message, without `generation_prompt`
-        with the message.
+        with the message. The characters of `marks` in it become control tokens.
 
         Raises:
             TemplateFault: it failed.
@@ -135,6 +137,7 @@ class Renderer:
             tuple(dict(each) for each in tools),
             continued,
             generation_prompt,
+            dict(marks),
         )
         texts = [str(each.get("content") or "") for each in work.messages]
         answer = await self._do(source, work, texts)

@@ -61,6 +61,8 @@ class RenderChat(msgspec.Struct, frozen=True, array_like=True, tag="render_chat"
     Messages and tools have the form of Hugging Face's convention. `fold_system`: each system text
     goes before the next user message. `continued`: the last message is unfinished, and
     nothing comes after its content. `generation_prompt`: the assistant's turn begins at the end.
+    `marks` are control tokens of the format, each behind a character that no text of the caller
+    has.
     """
 
     messages: tuple[dict[str, Any], ...]
@@ -69,6 +71,7 @@ class RenderChat(msgspec.Struct, frozen=True, array_like=True, tag="render_chat"
     tools: tuple[dict[str, Any], ...] = ()
     continued: bool = False
     generation_prompt: bool = True
+    marks: dict[str, str] = {}
 
 
 class ReadNames(msgspec.Struct, frozen=True, array_like=True, tag="read_names"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -342,3 +343,26 @@ async def test_a_message_that_is_not_shown_cannot_go_on(template: Make) -> None:
     asked = Chat((Message("user", "Hello."), Message("assistant", "It")), continued=True)
     with pytest.raises(chat_template.BadConversation, match="does not show the last message"):
         await silent.segments(asked)
+
+
+async def test_calls_that_a_template_drops_are_written_with_the_marks_of_its_family(
+    template: Make,
+) -> None:
+    """As control tokens; what the caller wrote stays text, although it spells one."""
+    source = (
+        "{% if tools %}List of tools: {{ tools | tojson }}\n{% endif %}"
+        "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}"
+    )
+    marks = ("<|tool_call_start|>", "<|tool_call_end|>")
+    one = await template(source, control_tokens=marks)
+    call = Call("c", "look", json.dumps({"at": marks[0], "deep": True}))
+    turns = (
+        Message("user", "Look."),
+        Message("assistant", "So:", calls=(call,)),
+        Message("tool", "Done.", call_id="c", name="look"),
+    )
+    tool = Tool("look", "Looks.", {"type": "object", "properties": {}})
+    segments = await one.segments(Chat(turns, tools=(tool,)))
+    text = text_of(segments)
+    assert f'So:{marks[0]}[look(at="{marks[0]}", deep=True)]{marks[1]}\ntool: Done.' in text
+    assert [each.text for each in segments if not each.special] == [marks[0]]
