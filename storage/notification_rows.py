@@ -27,7 +27,7 @@ class State(StrEnum):
     SENDING: control is sending it. After a crash its next start puts it back: the receiver may
         or may not have it.
     SENT: the receiver accepted it. Final.
-    FAILED: the receiver did not accept it for three days, or was removed. Final.
+    FAILED: the receiver did not accept it in three days of tries, or was removed. Final.
     """
 
     QUEUED = "queued"

@@ -32,11 +32,11 @@ from storage.notification_rows import (
 __all__ = [
     "MOVES", "Backlog", "Notification", "NotificationRow", "State", "backlog", "claim", "due",
     "failed", "find", "give_up", "next_us", "pause_us", "prune", "queue", "reclaim", "sent", "tail",
-    "waiting_groups",
+    "tried_us", "waiting_groups",
 ]  # fmt: skip
 
 KEPT_US: Final = 3 * 24 * 3600 * 1_000_000
-"""How long a message is tried before it is given up."""
+"""How long a message is tried before it is given up, by its pauses: a clock may jump."""
 
 MOST_WAITING: Final = 1_000
 """Messages that wait for one receiver; of more the oldest are given up."""
@@ -126,13 +126,17 @@ async def sent(s: AsyncSession, id: int, *, at_us: int) -> None:
 async def failed(
     s: AsyncSession, notification: Notification, error: str, *, at_us: int, after_us: int | None
 ) -> State:
-    """Note that a try failed; the message is tried again, or given up after three days."""
+    """Note that a try failed; the message is tried again, or given up after three days of pauses.
+
+    Those that waited behind it were not tried meanwhile, and are given as long as they are younger.
+    """
     attempts = notification.attempts + 1
-    over = at_us - notification.created_at_us >= KEPT_US
+    over = tried_us(attempts) >= KEPT_US
     to = State.FAILED if over else State.QUEUED
     changes: dict[str, Any] = {"attempts": attempts, "error": error[:_LIMIT]}
     if over:
         changes["ended_at_us"] = at_us
+        await _age(s, notification, attempts)
     else:
         changes["next_at_us"] = at_us + pause_us(attempts, after_us)
     await _move(s, notification.id, State.SENDING, to, **changes)
@@ -146,6 +150,27 @@ def pause_us(attempts: int, after_us: int | None = None) -> int:
     """
     doubled = int(min(_FIRST_US * 2 ** min(attempts - 1, 20), LONGEST_US))
     return doubled if after_us is None else min(max(doubled, after_us), LONGEST_US)
+
+
+def tried_us(attempts: int) -> int:
+    """How long a message has been tried at least, after so many failed tries."""
+    return sum(pause_us(each) for each in range(1, attempts))
+
+
+async def _age(s: AsyncSession, given_up: Notification, attempts: int) -> None:
+    """Count the tries of a message for those that waited behind it, as far as they had come."""
+    behind = await s.scalars(
+        select(NotificationRow).where(
+            col(NotificationRow.receiver) == given_up.receiver,
+            col(NotificationRow.group_key) == given_up.group_key,
+            col(NotificationRow.ended_at_us).is_(None),
+            col(NotificationRow.id) > given_up.id,
+        )
+    )
+    for row in behind:
+        younger_us = max(row.created_at_us - given_up.created_at_us, 0)
+        row.attempts = max(row.attempts, attempts - -(-younger_us // LONGEST_US))
+    await s.flush()
 
 
 async def reclaim(s: AsyncSession, *, at_us: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from engine.control.alerts.delivery import Delivery
 from engine.webhooks import call
 from storage import alerts, blocked_addresses, errors, notifications, receivers
 from storage.home import secrets
-from storage.notifications import Notification, State
+from storage.notifications import Notification, NotificationRow, State
 from storage.store import Session
 from tests.engine.control.alerts import boxes
 from tests.engine.control.alerts.boxes import Box
@@ -275,15 +276,39 @@ async def test_a_full_disk_loses_no_alert_and_no_notification(
         assert await outbox.box.moves() == ["pending", "firing", "inactive"]
 
 
-async def test_after_three_days_a_message_is_given_up(tmp_path: Path) -> None:
-    """It is listed as failed, with the reason; the next ones are tried."""
+async def test_after_three_days_of_tries_a_message_is_given_up(tmp_path: Path) -> None:
+    """It is listed as failed; one that waited behind it is tried as long as it is younger."""
+    last = next(n for n in itertools.count(1) if notifications.tried_us(n) >= notifications.KEPT_US)
     async with made(tmp_path) as outbox, hooks.served(REFUSED) as hook:
         await outbox.add("ops", hook.url)
         await outbox.queue("ops")
+        outbox.now_us += 60 * MINUTE_US
+        await outbox.queue("ops")
+
+        async def tried(s: Session) -> None:
+            first = await s.get_one(NotificationRow, 1)
+            first.attempts = last - 2
+
+        await outbox.box.store.write(tried)
         await outbox.deliver()
-        outbox.now_us += notifications.KEPT_US
+        assert await outbox.states() == [State.QUEUED, State.QUEUED]
+        outbox.now_us += 10 * MINUTE_US
         await outbox.deliver()
-        assert await outbox.states() == [State.FAILED]
+        assert sorted(await outbox.states()) == [State.FAILED, State.QUEUED]
+        assert {each.id: each.attempts for each in await outbox.all()} == {1: last, 2: last - 6}
+
+
+async def test_a_clock_that_jumps_gives_up_no_message(tmp_path: Path) -> None:
+    """By days or years: a message is given up for the tries that it had."""
+    async with made(tmp_path) as outbox, hooks.served(REFUSED) as hook:
+        await outbox.add("ops", hook.url)
+        await outbox.queue("ops")
+        for days in (0, 4, 4_000, -4_000):
+            outbox.now_us += days * 24 * 60 * MINUTE_US
+            await outbox.deliver()
+            assert await outbox.states() == [State.QUEUED]
+        (found,) = await outbox.all()
+        assert found.attempts == 4
 
 
 async def test_a_receiver_that_was_removed_is_told_nothing(tmp_path: Path) -> None:
