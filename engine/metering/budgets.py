@@ -56,6 +56,7 @@ class Budgets:
         self._costs = ExpectedCosts(PriceList([], settings), {})
         self._key_names: dict[int, str] = {}
         self._entry = -1
+        self._replaced = store.replaced
         self._closed_s = 0
         self._read_us = 0
         self.currency = settings.currency
@@ -111,9 +112,12 @@ class Budgets:
         """Read again what was spent: every few seconds, and when prices or budgets were set."""
         now_us = self._now_us()
         try:
-            async with self._store.read() as s:
-                entry = await ledger.newest(s)
-                whole = entry != self._entry and await self._concerned(s)
+            if self._store.replaced != self._replaced:
+                self._entry, self._replaced = -1, self._store.replaced
+            entry, whole = ledger.glimpse(self._store), False
+            if entry != self._entry:
+                async with self._store.read() as s:
+                    whole = await self._concerned(s)
             self._entry = entry
             rested = now_us - self._read_us >= EVERY_S * _SECOND_US or now_us < self._read_us
             if whole or (rested and (self._counters or self._costs.energetic(self._now_s))):
