@@ -16,8 +16,11 @@ from typing import Any, Final
 
 import httpx
 import msgspec
+from gguf import PoolingType
 
 from tests.acceptance.attacks.box import attacked
+from tests.engine.node.nodes import RealNode
+from tests.engine.serving import tiny_gguf
 from tests.watchdogs import Watchdog
 
 CHECKS: Final = (
@@ -26,6 +29,10 @@ CHECKS: Final = (
     "content_type_conformance",
     "response_schema_conformance",
 )
+ENCODERS: Final = {
+    "Embeddings": ["vectors"], "Embedded": ["vectors"], "Rerank": ["ranks"], "Ranked": ["ranks"],
+}  # fmt: skip
+"""The services of the bodies and answers that are not of text."""
 UNREADY: Final = """
 [[operations]]
 include-name = "GET /readyz"
@@ -40,16 +47,25 @@ def described(url: str) -> dict[str, Any]:
     Nearly every request would name a model that does not exist otherwise.
     """
     document: dict[str, Any] = httpx.get(f"{url}/openapi.json").raise_for_status().json()
-    for schema in document["components"]["schemas"].values():
+    for name, schema in document["components"]["schemas"].items():
         if "model" in schema.get("properties", {}):
-            schema["properties"]["model"] = {"enum": ["ops", "concise"]}
+            schema["properties"]["model"] = {"enum": ENCODERS.get(name, ["ops", "concise"])}
     return document
+
+
+async def add_encoders(node: RealNode, folder: Path) -> None:
+    """A service that makes vectors, and one that ranks."""
+    for name, pooling in (("vectors", PoolingType.MEAN), ("ranks", PoolingType.RANK)):
+        file = folder / f"{name}.gguf"
+        tiny_gguf.bert(file, context=256, pooling=pooling)
+        await node.must("services.create", name, {"release": await node.release(name, file)})
 
 
 async def main(program: Path, examples: int, workers: int, more: list[str]) -> int:
     """Start the box, run the command, stop the box."""
     with tempfile.TemporaryDirectory() as folder:
-        async with attacked(Path(folder) / "home") as (_, target, _):
+        async with attacked(Path(folder) / "home") as (node, target, _):
+            await add_encoders(node, Path(folder))
             url = f"http://127.0.0.1:{target.port}"
             document = Path(folder) / "openapi.json"
             document.write_bytes(msgspec.json.encode(described(url)))

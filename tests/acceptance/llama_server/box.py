@@ -13,6 +13,7 @@ from storage import releases, services
 from storage import store as stores
 from storage.home import paths as homes
 from storage.home.paths import Home
+from storage.model_checks import Task
 from storage.releases import Engine, Limits, Release, Sampling
 from tests import home_fixtures
 from tests.engine.gateway import gateway_processes
@@ -30,6 +31,7 @@ class Plan:
     max_tokens: int
     temperature: float
     seed: int
+    task: Task = "text"
 
 
 @contextmanager
@@ -46,7 +48,9 @@ def running(root: Path, plan: Plan) -> Iterator[Stack]:
 async def _furnish(root: Path, plan: Plan) -> Stack:
     home = homes.make(Home(root))
     store = await stores.open(home)
-    engine = Engine(context_tokens=plan.context_tokens, max_sequences=plan.sequences, threads=1)
+    engine = Engine(
+        context_tokens=plan.context_tokens, max_sequences=plan.sequences, threads=1, task=plan.task
+    )
 
     async def work(s: Any) -> tuple[Release, str]:
         release = await releases.create(

@@ -23,6 +23,7 @@ PATHS: Final = {
     "/health": "/readyz",
     "/models": "/v1/models",
     "/chat/completions": "/v1/chat/completions",
+    "/chat/completions/input_tokens": "/v1/chat/completions/input_tokens",
     "/responses": "/v1/responses",
     "/rerank": "/v1/rerank",
 }

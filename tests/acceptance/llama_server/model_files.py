@@ -1,4 +1,4 @@
-"""The shipped model with another chat template, as llama-server takes one on its command line."""
+"""What stands for the models of those tests: the shipped one with their templates, an encoder."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ from typing import Final
 
 import gguf
 
+from tests.engine.serving import tiny_gguf
+
 _TEMPLATE: Final = gguf.Keys.Tokenizer.CHAT_TEMPLATE
 _GIVEN: Final = {gguf.Keys.General.ARCHITECTURE, _TEMPLATE}
+
+ENCODER_TOKENS: Final = 512
+"""The longest input of an encoder."""
 
 BUILT_IN: Final = {
     "chatml": (
@@ -52,4 +57,13 @@ def with_template(source: Path, folder: Path, template: str) -> Path:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+    return out
+
+
+def encoder(folder: Path, pooling: str) -> Path:
+    """A small encoder with random weights that makes embeddings, or with pooling rank ranks."""
+    out = folder / f"encoder-{pooling}.gguf"
+    if not out.exists():
+        kind = gguf.PoolingType[pooling.upper()]
+        tiny_gguf.bert(out, context=ENCODER_TOKENS, pooling=kind, unused=100)
     return out

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import pytest
 
+from storage.model_checks import Task
 from tests import home_fixtures
 from tests.acceptance.llama_server import box, door, model_files, table
 from tests.engine.gateway.gateway_processes import Stack
@@ -89,13 +90,19 @@ def _plan(server: Any, folder: Path) -> box.Plan:
     """The box for the settings of a llama-server; what has no counterpart is left out."""
     slots = server.n_slots or 4
     weights = WEIGHTS
+    task: Task = "text"
     template = server.chat_template
     if server.chat_template_file:
         template = Path(server.chat_template_file).read_text()
     if template:
         text = model_files.BUILT_IN.get(template, template)
         weights = model_files.with_template(WEIGHTS, folder, text)
+    if server.server_embeddings:
+        weights, task = model_files.encoder(folder, server.pooling or "cls"), "embedding"
+    elif server.server_reranking:
+        weights, task = model_files.encoder(folder, "rank"), "reranking"
     return box.Plan(
+        task=task,
         weights=weights,
         service=(server.model_alias or "model"),
         context_tokens=min((server.n_ctx or 4096) // slots, 2048),
@@ -136,7 +143,8 @@ class AnyOf:
 
 
 _OTHERS: Final = {
-    "n_prompt": AnyOf(int), "n_predicted": AnyOf(int), "finish_reason": AnyOf("stop", "length"),
+    "n_prompt": AnyOf(int), "n_predicted": AnyOf(int), "n_tokens": AnyOf(int),
+    "finish_reason": AnyOf("stop", "length"),
 }  # fmt: skip
 """What the cases of a test expect of its own model, and any model may answer."""
 

@@ -94,13 +94,15 @@ def bert(
     *,
     pooling: gguf.PoolingType = gguf.PoolingType.MEAN,
     nan: Collection[int] = (),
+    unused: int = 0,
 ) -> dict[str, np.ndarray]:
     """An embedding model, or with pooling rank a reranking one: encoder only, no KV memory.
 
-    Returns its tensors. After the tokens in `nan` nothing is a number.
+    Returns its tensors. After the tokens in `nan` nothing is a number; no text has the `unused`
+    ones.
     """
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"▁{letter}" for letter in LETTERS)]
-    tokens += list(LETTERS)
+    tokens += [*LETTERS, *(f"[unused{number}]" for number in range(unused))]
     file = gguf.GGUFWriter(path, "bert")
     file.add_tokenizer_model("bert")
     file.add_tokenizer_pre("default")
