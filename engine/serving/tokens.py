@@ -10,13 +10,16 @@ from engine.serving.llama.vocabulary import Vocabulary
 
 
 def tell(
-    vocabulary: Vocabulary, request: wire.Tokenise | wire.Detokenise, most: int
+    vocabulary: Vocabulary, request: wire.Tokenise | wire.Detokenise | wire.Embed, most: int
 ) -> wire.Tokenised | wire.Refused:
-    """The tokens with their bytes, or why not.
+    """The tokens with their bytes, or why not; a worker that generates text makes no embeddings.
 
     A text with far more than `most` tokens is refused before it is tokenised, since nothing else
     happens meanwhile.
     """
+    if isinstance(request, wire.Embed):
+        message = "the worker generates text and makes no embeddings"
+        return wire.Refused(request.id, "task", message, 0)
     if isinstance(request, wire.Detokenise):
         tokens = list(request.tokens)
         unknown = next((token for token in tokens if not 0 <= token < vocabulary.size), None)

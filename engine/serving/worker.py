@@ -206,11 +206,8 @@ class Worker:
         match item:
             case wire.Submit() | wire.Score() if not self._constraints.hold(item):
                 self._admit(item)
-            case wire.Tokenise() | wire.Detokenise():
+            case wire.Tokenise() | wire.Detokenise() | wire.Embed():
                 self._tell(item)
-            case wire.Embed():
-                message = "the worker generates text and makes no embeddings"
-                self._refused.append(wire.Refused(item.id, "task", message, 0))
             case wire.Cancel():
                 self._cancel(item.id)
             case wire.LoadAdapter():
@@ -246,7 +243,7 @@ class Worker:
         self._works[request.id] = work
         self._refuse(self._scheduler.submit(sequence, now))
 
-    def _tell(self, request: wire.Tokenise | wire.Detokenise) -> None:
+    def _tell(self, request: wire.Tokenise | wire.Detokenise | wire.Embed) -> None:
         """Answer what needs no computation, at once."""
         told = tokens.tell(self._vocabulary, request, self._scheduler.sequence_tokens)
         if isinstance(told, wire.Refused):
