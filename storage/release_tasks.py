@@ -1,18 +1,22 @@
 """What a release computes, by its settings and by what the model's file is made for.
 
 A file that is made for embeddings or for reranking is served as that; one that is made for text may
-be served for embeddings where a release says how to pool. Pure. Imported by `engine.control` and
-`storage.manifests`.
+be served for embeddings where a release says how to pool. The releases of a split compute the same.
+Imported by `engine.control`, `app` and by what keeps manifests and splits.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from storage import errors, releases
+from storage.model_checks import Task
 from storage.models import Kind, ModelVersion
-from storage.release_content import Engine
+from storage.releases import Engine, Release
 
 _DEFAULT: Final = Engine()
 _EMBEDDING: Final = frozenset({"mean", "cls", "last"})
@@ -49,6 +53,24 @@ def unfit(model: ModelVersion, base: ModelVersion | None, engine: Engine) -> str
         said = f"pools by {checks.pooling}" if checks.pooling else "does not say how to pool"
         return f"its file {said}; say --pooling last (usual for models that generate), mean or cls"
     return None
+
+
+async def check_alike(s: AsyncSession, numbers: Iterable[int]) -> None:
+    """Refuse releases of which one would refuse what another one answers.
+
+    What a server computes is known to it alone.
+
+    Raises:
+        Invalid: they compute different things.
+    """
+    by_task: dict[Task, Release] = {}
+    for number in numbers:
+        release = await releases.get(s, number)
+        if release.engine is not None:
+            by_task.setdefault(release.engine.task, release)
+    if len(by_task) > 1:
+        said = " and ".join(f"{each.name} is for {task}" for task, each in by_task.items())
+        raise errors.Invalid(f"{said}; a service answers one kind, so create one for each.")
 
 
 def words(model: ModelVersion) -> str:

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
-from storage import errors, releases, splits, sticky_buckets
+from storage import errors, release_tasks, releases, splits, sticky_buckets
 from storage.splits import Arm, Split
 from storage.sticky_buckets import Range
 
@@ -50,12 +50,14 @@ async def add(
     """Add a split, its arms sorted by release; the service does not point at it yet.
 
     Raises:
-        Invalid: the weights do not add up to 10000, or a release is named twice.
+        Invalid: the weights do not add up to 10000, a release is named twice, or the releases
+            compute different things.
         NotFound: there is no such release.
     """
     splits.check_arms(arms)
     arms = sorted(arms, key=lambda arm: arm.release)
     await releases.check(s, [arm.release for arm in arms])
+    await release_tasks.check_alike(s, [arm.release for arm in arms])
     row = SplitRow(
         service=service,
         salt=salt,

@@ -11,9 +11,15 @@ from typing import Final
 
 import yaml
 
+from storage.model_checks import Task
 from storage.models import Kind, ModelVersion
 
 ATTRIBUTES: Final = "*.gguf filter=lfs diff=lfs merge=lfs -text\n"
+_PIPELINES: Final[dict[Task, str]] = {
+    "text": "text-generation",
+    "embedding": "feature-extraction",
+    "reranking": "text-ranking",
+}
 _COUNT_UNITS: Final = ((10**9, "B"), (10**6, "M"), (10**3, "k"))
 
 
@@ -31,7 +37,7 @@ def card(
     head = {
         "license": (version.licence or "unknown").lower(),
         "library_name": "gguf",
-        "pipeline_tag": "text-generation",
+        "pipeline_tag": _PIPELINES[version.checks.task or "text"],
         "tags": ["gguf", *(["lora"] if version.kind is Kind.ADAPTER else [])],
         "model_name": version.name,
     }

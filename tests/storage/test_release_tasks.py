@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from storage import release_content, release_tasks
+from storage import errors, release_content, release_tasks, services
 from storage.model_checks import ModelChecks
 from storage.models import Kind, ModelVersion, Status
 from storage.release_content import Engine
+from storage.services import Arm
+from storage.store import Store
+from tests.storage import fixtures
 
 MADE_FOR_TEXT = ModelChecks(no_text="", task="text")
 MEAN = ModelChecks(no_text="bert is an encoder", task="embedding", pooling="mean", dimensions=384)
@@ -72,6 +76,23 @@ def test_what_a_model_cannot_do_is_refused_with_the_way_out(
     """When the release is created, not when it is loaded."""
     refusal = release_tasks.unfit(model(checks), None, engine)
     assert refusal is None if why is None else why in (refusal or "")
+
+
+async def test_the_arms_of_a_split_compute_the_same(store: Store) -> None:
+    """Or each of them would refuse what another one answers, and no guard would see it."""
+    there = await fixtures.furnish(store)
+    arms = [Arm(release=there.stable.number, weight_bp=10_000)]
+
+    async def work(s: AsyncSession) -> None:
+        engine = Engine(task="embedding", pooling="last")
+        other = await fixtures.release(s, there.weights, engine=engine)
+        arms.append(Arm(release=other.number, weight_bp=0))
+        await services.set_split(
+            s, service="support", arms=arms, expected_version=None, actor="sara", at_us=5
+        )
+
+    with pytest.raises(errors.Invalid, match="is for text and r3 is for embedding"):
+        await store.write(work)
 
 
 def test_an_adapter_makes_no_embeddings() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import gguf
+import llama_cpp
 import numpy as np
 import pytest
 
@@ -18,6 +20,7 @@ from engine.serving.llama.pooled_context import PooledContext
 from tests.engine.serving import shaped_gguf, tiny_gguf
 
 LONGEST = 64
+SHAPE = shaped_gguf.Shape(320, 64, 2, 2, 2, 96)
 TEXTS = ("a b c", "a", "the quick fox", "z y x w v u", "hello hello")
 Floats = Any
 Embed = Callable[..., Floats]
@@ -199,8 +202,7 @@ def test_a_model_that_computes_no_numbers_fails_its_probe(tmp_path: Path) -> Non
 @pytest.fixture(scope="module")
 def decoder(tmp_path_factory: pytest.TempPathFactory) -> Model:
     """A model that is made for text."""
-    shape = shaped_gguf.Shape(320, 64, 2, 2, 2, 96)
-    return Model(shaped_gguf.write(tmp_path_factory.mktemp("text") / "m.gguf", shape), gpu_layers=0)
+    return Model(shaped_gguf.write(tmp_path_factory.mktemp("text") / "m.gguf", SHAPE), gpu_layers=0)
 
 
 def test_a_text_model_embeds_by_its_last_token(decoder: Model) -> None:
@@ -211,6 +213,22 @@ def test_a_text_model_embeds_by_its_last_token(decoder: Model) -> None:
     np.testing.assert_allclose(context.compute(inputs[:1])[0], one, atol=1e-5)
     np.testing.assert_allclose(context.compute(inputs[::-1])[0], other, atol=1e-5)
     assert not np.allclose(one, other, atol=1e-3)
+
+
+def test_a_text_model_embeds_as_in_the_binding(tmp_path: Path) -> None:
+    """What `Llama(embedding=True)` computes of the same file."""
+    file = shaped_gguf.write(tmp_path / "m.gguf", SHAPE)
+    pooling = llama_cpp.LLAMA_POOLING_TYPE_LAST
+    with closing(
+        llama_cpp.Llama(
+            str(file), embedding=True, pooling_type=pooling, n_ctx=64, n_threads=1, verbose=False
+        )
+    ) as peer:
+        expected = peer.embed("order 17", normalize=True)
+    model = Model(file, gpu_layers=0)
+    context = PooledContext(model, room=64, sequences=4, threads=1, pooling="last")
+    (vector,) = context.compute([model.vocabulary.tokenise_whole("order 17")])
+    np.testing.assert_allclose(unit(vector), expected, atol=1e-3)  # it rounds keys otherwise
 
 
 def test_a_text_model_without_a_pooling_is_refused(decoder: Model) -> None:
