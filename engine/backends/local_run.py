@@ -114,9 +114,8 @@ class LocalRun:
         parsing = parsed_text.parsing(
             job, template.syntax(self._input), prompts[0], template.control_tokens
         )
-        tried = parsing.trial or parsing.constraint
-        if tried is not None and tried != job.constraint:  # of tools
-            await self._fleet.checker.check(tried, job.tenant, job.queue_us / 1e6)
+        if parsing.trial is not None:
+            await self._fleet.checker.check(parsing.trial, job.tenant, job.queue_us / 1e6)
         waited_us = self.now_us() - job.arrived_us
         self._pool, self._parsing, self.waited_us = pool, parsing, waited_us
         leaders = prompt_scoring.leaders(prompts) if job.echo else {}

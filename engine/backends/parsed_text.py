@@ -82,7 +82,7 @@ class Parsing:
     does not or there is none. `prefix` ends the prompt. `constraint` is what the answer has to
     match `after` the mark that closes the reasoning, "" from its beginning; None for nothing. Where
     the prompt has not opened the reasoning, the answer may begin with `opening`. With `begins` it
-    holds for the arguments of calls alone. `trial` is what is tried in its place, None for itself.
+    holds for the arguments of calls alone. `trial` is what has to be tried of it, None for nothing.
     """
 
     made: Callable[[int], ParsedText | None] = _unparsed
@@ -142,6 +142,7 @@ def parsing(
         if found is not None:
             constraint = wire.Constraint("grammar", found.grammar, "tools")
             begins = wire.Begins(found.patterns, found.armed, found.begun)
+            trial = constraint if strict else None  # that of other tools is always the same
     opening = "" if opened or family.channels else _opening(job, family, tail)
     begun = _FINAL if family.channels and job.constraint is not None else ""
 

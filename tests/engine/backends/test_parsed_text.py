@@ -105,6 +105,7 @@ def test_a_call_that_the_model_makes_is_held_where_its_arguments_begin() -> None
     assert strict.constraint is not None
     assert strict.constraint.field == "tools"
     assert strict.constraint != lax.constraint
+    assert (lax.trial, strict.trial) == (None, strict.constraint)
     assert (lax.prefix, lax.after, lax.opening) == ("", "</think>", "<think>")
     assert parsing().begins is None
     assert parsing(tools=(TOOL,), tool_choice="none").constraint is None
