@@ -20,6 +20,7 @@ from app.snapshot import Query
 from storage import errors
 from storage.home import clock
 from storage.home.paths import Home
+from storage.runtime import collector
 
 if TYPE_CHECKING:
     from app.reader import Reader
@@ -68,7 +69,7 @@ class Poller:
 
     async def run(self) -> None:
         """Look until cancelled."""
-        await asyncio.to_thread(importlib.import_module, "app.reader")
+        await asyncio.to_thread(_load)
         due = time.monotonic()
         try:
             while True:
@@ -196,3 +197,14 @@ class Poller:
                 error=str(error),
             )
         )
+
+
+def _load() -> None:
+    """Import what reads the store, and let it make ready what its first read needs.
+
+    In a thread, so that the screen draws and takes keys meanwhile; and none of it is looked through
+    by the garbage collector again, which took longer than most reads do.
+    """
+    with collector.paused():
+        importlib.import_module("app.reader")
+        importlib.import_module("storage.store").prepare()

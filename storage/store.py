@@ -15,6 +15,7 @@ from typing import Protocol, TypeVar, TypeVarTuple
 from sqlalchemy import Select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import configure_mappers
 
 from storage import errors
 from storage.home import clock
@@ -28,8 +29,8 @@ from storage.sqlite.upserts import accumulate, insert_new, upsert
 
 __all__ = [
     "Copy", "Cursor", "Restored", "Session", "Store", "Work", "accumulate", "at_once", "attach",
-    "backup", "healthy", "insert_new", "inspect", "note", "open", "restore", "savepoint", "stream",
-    "upsert",
+    "backup", "healthy", "insert_new", "inspect", "note", "open", "prepare", "restore",
+    "savepoint", "stream", "upsert",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -43,6 +44,11 @@ healthy = backups.healthy
 inspect = backups.inspect
 note = backups.note
 restore = backups.restore
+
+
+def prepare() -> None:
+    """Make ready what the first read would make otherwise: the mapping of the nouns' rows."""
+    configure_mappers()
 
 
 class Store(Protocol):

@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import random
 import sqlite3
+import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -89,8 +90,8 @@ def tables(home: Home) -> Counter[str]:
     return found
 
 
-async def main(home: Home, requests: int, rate: int) -> None:
-    """Fill, measure, print."""
+async def main(home: Home, requests: int, rate: int) -> bool:
+    """Fill, measure, print; whether a request takes no more than it may."""
     homes.make(home)
     await (await stores.open(home)).close()
     empty, before = tables(home), home.database.stat().st_size
@@ -101,6 +102,7 @@ async def main(home: Home, requests: int, rate: int) -> None:
         if size >= count:
             print(f"{name:22} {size / count:7.1f} bytes a request")
     print(f"{'the file':22} {file / count:7.1f} bytes a request; at most {_LIMIT} are allowed")
+    return file <= _LIMIT * count
 
 
 if __name__ == "__main__":
@@ -109,4 +111,5 @@ if __name__ == "__main__":
     parser.add_argument("--rate", type=int, default=10)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(main(Home(Path(folder) / "home"), given.requests, given.rate))
+        within = asyncio.run(main(Home(Path(folder) / "home"), given.requests, given.rate))
+    sys.exit(0 if within else 1)
