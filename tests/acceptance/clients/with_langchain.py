@@ -1,7 +1,8 @@
-"""LangChain's ChatOpenAI: run in an environment that has it, prints what fails as JSON.
+"""LangChain's ChatOpenAI and OpenAIEmbeddings: run where they are, prints what fails as JSON.
 
-The address and the key come from the environment, as OpenAI's own clients take them. The model is
-not one that calls tools by itself: a call is asked for where one has to come.
+What is tried is for a service of the task that is named as the only argument. The address and the
+key come from the environment, as OpenAI's own clients take them. The model is not one that calls
+tools by itself: a call is asked for where one has to come.
 """
 
 from __future__ import annotations
@@ -16,9 +17,14 @@ from langchain_core.messages import (  # type: ignore[import-not-found]
     SystemMessage,
     ToolMessage,
 )
-from langchain_openai import ChatOpenAI  # type: ignore[import-not-found]
+from langchain_openai import (  # type: ignore[import-not-found]
+    ChatOpenAI,
+    OpenAIEmbeddings,
+)
 from pydantic import BaseModel, ConfigDict
 
+ROUNDING = 1e-4
+"""What vectors differ by where they are computed in other company."""
 QUESTION = "Notes: order 17 is late. What is the status of order 17?"
 
 
@@ -135,22 +141,34 @@ def answers_at_the_responses_api() -> None:
     assert streamed == answer.text
 
 
-TRIED = (
-    answers,
-    streams,
-    tells_probabilities,
-    answers_in_batches,
-    holds_a_schema,
-    holds_a_schema_by_a_call,
-    answers_in_json,
-    calls_tools,
-    offers_tools,
-    answers_at_the_responses_api,
-)
+def makes_vectors() -> None:
+    """One for each text; that of a question is the one of a document with its words."""
+    vectors = OpenAIEmbeddings(model="ops", max_retries=0, check_embedding_ctx_length=False)
+    one, other = vectors.embed_documents(["a b c", "d e"])
+    assert len(one) == len(other) > 0
+    asked = vectors.embed_query("a b c")
+    assert all(abs(a - b) < ROUNDING for a, b in zip(asked, one, strict=True))
+
+
+TRIED = {
+    "text": (
+        answers,
+        streams,
+        tells_probabilities,
+        answers_in_batches,
+        holds_a_schema,
+        holds_a_schema_by_a_call,
+        answers_in_json,
+        calls_tools,
+        offers_tools,
+        answers_at_the_responses_api,
+    ),
+    "embedding": (makes_vectors,),
+}
 
 if __name__ == "__main__":
     failures = {}
-    for each in TRIED:
+    for each in TRIED[sys.argv[1]]:
         try:
             each()
         except Exception as error:  # noqa: BLE001 each is reported
