@@ -34,6 +34,8 @@ What clients may rely on, beyond OpenAI's documents:
   text appended to it; before the text of a text completion, with a blank line between.
 - With `echo` a prompt is scored once for all its choices, as part of the first one's cost; it is
   not recorded as an answer, and its tokens count as the prompt's.
+- Below `/services/NAME` the paths of completions and tokens need no `model`; records have the path
+  without that.
 - Choice i of n uses seed + i. Text that spells a control token is only text.
 - A request is cancelled when a megabyte of its answer waits unread (`slow_reader`), and its client
   is disconnected when it has read nothing for a minute.

@@ -15,7 +15,7 @@ from engine.backends.local import LocalBackend
 from engine.backends.local_run import UNREAD_LIMIT, LocalRun
 from engine.execution import failures
 from engine.execution.execute import Execution, Executor
-from engine.execution.job import Chat, Delta, Finished, Message, Tool
+from engine.execution.job import Chat, Delta, Finished, Message, Text, Tool
 from engine.execution.snapshot import Snapshot
 from engine.gateway.formats import Head
 from engine.gateway.openai_format import ChatFormat
@@ -214,6 +214,50 @@ async def test_an_answer_ends_after_one_call_where_no_more_are_wanted(box: Box) 
     (choice,) = (await answer).choices
     assert choice.finish is not None
     assert choice.finish.reason == "tool_calls"
+
+
+async def scored(box: Box, **fields: Any) -> tuple[Execution, asyncio.Task[Any], list[int]]:
+    """A job whose two prompts come back, once the worker has both: with the ids of the scorings."""
+    box.worker.silent = True
+    execution = box.run(input=Text(("one two", "six ten")), echo=True, logprobs=0, **fields)
+    first = asyncio.create_task(anext(execution))
+    await box.worker.got(wire.Score, 2)
+    return execution, first, [s.id for s in box.worker.received if isinstance(s, wire.Score)]
+
+
+def figures(id: int, first: bytes, second: bytes, busy_us: int) -> wire.Scored:
+    """What a worker says of a prompt of two tokens."""
+    return wire.Scored(id, (wire.Logprob(second, -1.0),), 2, 0, busy_us, first=first)
+
+
+async def test_a_prompt_that_comes_back_is_scored_once_for_all_its_choices(box: Box) -> None:
+    """Its cost is in the record, and its text in no answer."""
+    execution, first, (one, other) = await scored(box, n=2, max_tokens=0)
+    box.worker.say(figures(other, b"six", b" ten", 60), figures(one, b"one", b" two", 40))
+    await first
+    echoes = [choice.echo for choice in execution.answer.choices]
+    assert [echo and echo.text for echo in echoes] == ["one two"] * 2 + ["six ten"] * 2
+    row = await box.row()
+    assert (row.outcome, row.busy_us, row.prompt_tokens) == (Outcome.OK, 100, 4)
+    assert (row.completion_tokens, row.finish_reason, row.ttft_us) == (0, "length", None)
+    assert execution.answer.text.strip() == ""
+
+
+async def test_a_scoring_that_is_cancelled_counts_what_it_cost(box: Box) -> None:
+    """The record waits for the worker; a prompt that was scored before is counted, too."""
+    execution, first, (one, other) = await scored(box, max_tokens=4)
+    box.worker.say(figures(one, b"one", b" two", 40))
+    await box.worker.got(wire.Submit)
+    execution.cancel()
+    await box.worker.got(wire.Cancel, 2)
+    cancelled = wire.Finished(other, "cancelled", 2, 0, 0, 0, 30)
+    step = box.worker._step(())
+    box.worker.say(msgspec.structs.replace(step, finished=(*step.finished, cancelled)))
+    row = await box.row()
+    assert row.outcome is Outcome.CANCELLED
+    assert row.busy_us >= 70
+    assert row.prompt_tokens == 4
+    await asyncio.gather(first, return_exceptions=True)
 
 
 async def test_a_cancelled_job_is_recorded_when_the_worker_has_counted(box: Box) -> None:

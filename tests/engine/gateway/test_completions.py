@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -176,6 +178,22 @@ def test_a_prompt_is_scored_without_an_answer(stack: Stack) -> None:
     assert first["logprobs"]["token_logprobs"] == [None]
     assert scored["usage"]["prompt_tokens"] == len(ids) + 1
     assert scored["usage"]["completion_tokens"] == 0
+
+
+def test_a_scored_prompt_is_recorded_as_a_request(stack: Stack) -> None:
+    """Under the endpoint's own path, with its tokens and what it cost, and no completion."""
+    asked = {"model": "raw", "prompt": ORDER, "echo": True, "logprobs": 1, "max_tokens": 0}
+    with stack.http() as http:
+        answer = http.post("/services/raw/v1/completions", json=asked).json()
+    id = f"req_{answer['id'].partition('-')[2]}"
+    with stack.http("operator") as http:  # feedback waits for the record
+        http.post("/v1/feedback", json={"request_id": id, "score": 1}).raise_for_status()
+    with closing(sqlite3.connect(stack.home.database)) as store:
+        (row,) = store.execute(
+            "SELECT endpoint, outcome, prompt_tokens, completion_tokens, busy_us > 0 "
+            "FROM requests WHERE id = ?", (id,)
+        )  # fmt: skip
+    assert row == ("/v1/completions", "ok", answer["usage"]["prompt_tokens"], 0, 1)
 
 
 def test_prompts_of_a_request_share_their_beginning(stack: Stack) -> None:
