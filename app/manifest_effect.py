@@ -31,6 +31,8 @@ def lines(change: Change) -> list[str]:
         found.append(f"  {change.before.words}")
     if change.policy:
         found.append(f"  releases  {_policy(change)}")
+    if change.labels:
+        found.append(f"  labels  {_labels(change)}")
     if change.staging:
         of = change.staging_of
         found.append(f"  {'production' if of is None else f'staging of {of}'}")
@@ -75,6 +77,12 @@ def _policy(change: Change) -> str:
     had = None if change.service is None else change.service.rollout_policy
     told = ["at once" if each is None else each.words for each in (had, change.rollout)]
     return told[1] if change.service is None else " → ".join(told)
+
+
+def _labels(change: Change) -> str:
+    """How labels that move are followed, before and after."""
+    had = "at_once" if change.service is None else change.service.on_label.value
+    return f"{had} → {change.on_label}"
 
 
 def _name(arm: ArmChange) -> str:

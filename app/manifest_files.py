@@ -30,16 +30,17 @@ import tomlkit
 from app import errors, rollout_options
 from storage import splits
 from storage.release_content import Content
+from storage.rollout_steps import OnLabel
 from storage.services import Service
 
 _FORM: Final = (
-    "A manifest is TOML: [services.NAME] with record_text and perhaps staging_of, "
+    "A manifest is TOML: [services.NAME] with record_text and perhaps staging_of and on_label, "
     "[services.NAME.rollout] as `paddock rollouts start -f` reads it, "
     "[services.NAME.release] with model, prompt, sampling, limits, engine, upstream or server; or "
     "[[services.NAME.arms]], each with these and a weight in percent. `paddock export` writes one."
 )
 _PERCENT: Final = 100
-_KEYS: Final = {"record_text", "staging_of", "release", "arms", "rollout"}
+_KEYS: Final = {"record_text", "staging_of", "on_label", "release", "arms", "rollout"}
 
 
 def read(file: Path) -> dict[str, dict[str, Any]]:
@@ -86,9 +87,18 @@ def _service(file: Path, name: str, value: object) -> dict[str, Any]:
     return {
         "record_text": value.get("record_text", False),
         "staging_of": value.get("staging_of"),
+        "on_label": _on_label(where, value.get("on_label")),
         "arms": [_arm(where, arm) for arm in arms],
         "rollout": _rollout(where, value["rollout"]) if "rollout" in value else None,
     }
+
+
+def _on_label(where: str, given: object) -> str | None:
+    """How labels are followed; None where the manifest leaves it as it is."""
+    known = [each.value for each in OnLabel]
+    if given is not None and given not in known:
+        raise errors.AppError(f"{where}.on_label is {given!r}; it is one of {', '.join(known)}.")
+    return None if given is None else str(given)
 
 
 def _rollout(where: str, given: object) -> dict[str, Any]:
@@ -126,6 +136,8 @@ def text(services: Iterable[tuple[Service, list[tuple[int, Content]]]]) -> str:
         table.add("record_text", service.record_text)
         if service.staging_of is not None:
             table.add("staging_of", service.staging_of)
+        if service.on_label is not OnLabel.AT_ONCE:
+            table.add("on_label", service.on_label.value)
         if len(arms) == 1:
             table.add("release", _written(arms[0][1]))
         else:

@@ -24,6 +24,7 @@ _FIELDS: Final = (
     "to", "strategy", "then", "steps", "guards", "ask_before", "ask_after", "notify",
     "load_timeout", "rollback_window",
 )  # fmt: skip
+_LEADING: Final = frozenset({"strategy", "steps", "then"})
 
 
 def arguments(
@@ -39,8 +40,11 @@ def arguments(
     notify: Sequence[str] | None = None,
     load_timeout: str | None = None,
     rollback_window: str | None = None,
+    usual: Policy | None = None,
 ) -> dict[str, Any]:
     """The arguments of `rollouts.start` and `rollouts.plan`; options win over the file.
+
+    What neither says is as in `usual`, the policy of the service.
 
     Raises:
         errors.BadWord: something is missing, or not understood.
@@ -59,14 +63,30 @@ def arguments(
         "rollback_window": rollback_window,
     }
     given |= {name: value for name, value in typed.items() if value is not None}
-    return _of(given)
+    return _of(beside(given, usual))
+
+
+def beside(given: Mapping[str, Any], usual: Policy | None) -> dict[str, Any]:
+    """What was given, and the rest as a policy has it.
+
+    A strategy or steps that were given replace both of the policy, as they belong together.
+    """
+    if usual is None:
+        return dict(given)
+    known = written(usual)
+    if given.keys() & _LEADING:
+        known = {name: value for name, value in known.items() if name not in _LEADING}
+    elif usual.steps is not None:
+        known["by_policy"] = True
+    return {**known, **given}
 
 
 def _of(given: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of the verb, of what was typed or read of a file."""
     if not given.get("to"):
         raise errors.BadWord("Name the candidate with --to: r2")
-    return {"release": given["to"], **policy(given)}
+    own = {"by_policy": True} if given.get("by_policy") else {}
+    return {"release": given["to"], **policy(given), **own}
 
 
 def policy(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,14 +5,14 @@ Imported by `storage.ab_tests`, which changes them, and through it by every pack
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar, Final
 
 import msgspec
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
-from storage import errors
+from storage import guided_changes
 from storage.ab_test_goals import Goal
 from storage.ab_test_states import State, Why
 from storage.rollout_guards import Guard
@@ -117,45 +117,20 @@ class AbTest(msgspec.Struct, frozen=True, kw_only=True):
         return self.exposed_at_us + self.at_most_s * 1_000_000
 
 
-async def find(s: AsyncSession, id: int) -> AbTest:
-    """By its number.
-
-    Raises:
-        NotFound: there is no such test.
-    """
-    row = await s.get(AbTestRow, id, populate_existing=True)
-    if row is None:
-        raise errors.NotFound(f"There is no A/B test {id}; see `paddock ab-tests list`.")
-    return record(row)
-
-
-async def latest(s: AsyncSession, service: str) -> AbTest | None:
-    """The newest test of a service, if it has had one."""
-    found = await tail(s, 1, service=service)
-    return found[0] if found else None
-
-
-async def tail(s: AsyncSession, limit: int = 100, *, service: str | None = None) -> list[AbTest]:
-    """The newest tests, newest first, of all services or one."""
-    query = select(AbTestRow).order_by(col(AbTestRow.id).desc()).limit(limit)
-    if service is not None:
-        query = query.where(col(AbTestRow.service) == service)
-    return await _every(s, query)
-
-
-async def under_way(s: AsyncSession) -> list[AbTest]:
-    """The tests that have not ended, oldest first."""
-    query = select(AbTestRow).where(col(AbTestRow.ended_at_us).is_(None))
-    return await _every(s, query.order_by(col(AbTestRow.id)))
-
-
-async def _every(s: AsyncSession, query: Any) -> list[AbTest]:
-    rows = await s.scalars(query.execution_options(populate_existing=True))
-    return [record(row) for row in rows]
-
-
 def record(row: AbTestRow) -> AbTest:
     """The test of its row."""
     values = {name: getattr(row, name) for name in AbTest.__struct_fields__}
     values |= {name: msgspec.json.decode(values[name]) for name in ("arms", "goals", "guards")}
     return msgspec.convert(values, AbTest)
+
+
+KEPT: Final = guided_changes.Kept(AbTestRow, "A/B test", "paddock ab-tests list", record)
+find = KEPT.find
+latest = KEPT.latest
+tail = KEPT.tail
+
+
+async def under_way(s: AsyncSession) -> list[AbTest]:
+    """The tests that have not ended, oldest first."""
+    query = select(AbTestRow).where(col(AbTestRow.ended_at_us).is_(None))
+    return await KEPT.every(s, query.order_by(col(AbTestRow.id)))

@@ -1,17 +1,18 @@
 """What rollouts and A/B tests have in common: a change of a service's split, led by moves.
 
-Each has a version that grows with every move, by which of several callers exactly one wins, and
-keeps why it moved last, in a word and a sentence, and when it ended. Knows no column but these.
-Imported by the nouns of `storage` that guide a change.
+Each has a number, a service, and a version that grows with every move, by which of several callers
+exactly one wins; it keeps why it moved last, in a word and a sentence, and when it ended. Knows no
+column but these. Imported by the nouns of `storage` that guide a change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-from sqlalchemy import inspect, update
+from sqlalchemy import inspect, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import SQLModel
 
@@ -19,6 +20,8 @@ from storage import errors, moves
 
 S_co = TypeVar("S_co", bound=StrEnum, covariant=True)
 S = TypeVar("S", bound=StrEnum)
+R = TypeVar("R", bound=SQLModel)
+T = TypeVar("T")
 
 
 class Guided(Protocol[S_co]):
@@ -39,6 +42,54 @@ class Guided(Protocol[S_co]):
     @property
     def ended_at_us(self) -> int | None:
         """When it ended first; None while it is under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept(Generic[R, T]):
+    """How the rows of one noun are found; `command` lists them, for the error of a missing one."""
+
+    row: type[R]
+    noun: str
+    command: str
+    record: Callable[[R], T]
+
+    async def find(self, s: AsyncSession, id: int) -> T:
+        """By its number.
+
+        Raises:
+            NotFound: there is none with this number.
+        """
+        row = await s.get(self.row, id, populate_existing=True)
+        if row is None:
+            raise errors.NotFound(f"There is no {self.noun} {id}; see `{self.command}`.")
+        return self.record(row)
+
+    async def latest(self, s: AsyncSession, service: str) -> T | None:
+        """The newest of a service, if it has had one."""
+        found = await self.tail(s, 1, service=service)
+        return found[0] if found else None
+
+    async def tail(
+        self,
+        s: AsyncSession,
+        limit: int = 100,
+        *,
+        service: str | None = None,
+        until_us: int | None = None,
+    ) -> list[T]:
+        """The newest, newest first, of all services or one; those that began by `until_us`."""
+        column = inspect(self.row).columns
+        query = select(self.row).order_by(column.id.desc()).limit(limit)
+        if service is not None:
+            query = query.where(column.service == service)
+        if until_us is not None:
+            query = query.where(column.started_at_us <= until_us)
+        return await self.every(s, query)
+
+    async def every(self, s: AsyncSession, query: Any) -> list[T]:
+        """Those that a query finds, as they are in the store now."""
+        rows = await s.scalars(query.execution_options(populate_existing=True))
+        return [self.record(row) for row in rows]
 
 
 async def move(

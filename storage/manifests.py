@@ -29,6 +29,7 @@ from storage.release_content import Content
 from storage.release_differences import Difference
 from storage.releases import Engine, Release
 from storage.rollout_policies import Policy
+from storage.rollout_steps import OnLabel
 from storage.rollouts import OPEN, Rollout, State
 from storage.services import Service
 
@@ -55,12 +56,22 @@ class Settings:
     record_text: bool
     staging_of: str | None
     rollout: Policy | None
+    on_label: OnLabel
 
     @classmethod
-    def of(cls, said: Service | verbs.manifests.Apply) -> Settings:
-        """Those of a service, or of a manifest."""
-        policy = said.rollout_policy if isinstance(said, Service) else said.rollout
-        return cls(said.record_text, said.staging_of, policy)
+    def of(cls, service: Service) -> Settings:
+        """Those of a service."""
+        return cls(
+            service.record_text, service.staging_of, service.rollout_policy, service.on_label
+        )
+
+    @classmethod
+    def asked(cls, manifest: verbs.manifests.Apply, before: Service | None) -> Settings:
+        """Those that a service has once a manifest is applied."""
+        had = OnLabel.AT_ONCE if before is None else before.on_label
+        return cls(
+            manifest.record_text, manifest.staging_of, manifest.rollout, manifest.on_label or had
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +128,7 @@ class Change:
     staging_of: str | None
     rollout: Policy | None = None
     before: Before | None = None
+    on_label: OnLabel | None = None
 
     @property
     def split(self) -> bool:
@@ -146,9 +158,15 @@ class Change:
         return had != self.rollout
 
     @property
+    def labels(self) -> bool:
+        """Whether labels that move are followed in another way from now on."""
+        had = OnLabel.AT_ONCE if self.service is None else self.service.on_label
+        return self.on_label not in {None, had}
+
+    @property
     def nothing(self) -> bool:
         """Whether the service is as the manifest says."""
-        return not (self.split or self.texts or self.staging or self.policy)
+        return not (self.split or self.texts or self.staging or self.policy or self.labels)
 
 
 async def change(s: AsyncSession, name: str, manifest: verbs.manifests.Apply) -> Change:
@@ -176,7 +194,14 @@ async def change(s: AsyncSession, name: str, manifest: verbs.manifests.Apply) ->
     if service is not None and manifest.rollout is not None and numbers:
         led = await before(s, service, numbers[0])
     return Change(
-        name, service, tuple(arms), manifest.record_text, manifest.staging_of, manifest.rollout, led
+        name=name,
+        service=service,
+        arms=tuple(arms),
+        record_text=manifest.record_text,
+        staging_of=manifest.staging_of,
+        rollout=manifest.rollout,
+        before=led,
+        on_label=manifest.on_label,
     )
 
 

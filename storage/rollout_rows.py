@@ -5,14 +5,14 @@ Imported by `storage.rollouts`, which changes them, and through it by every pack
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar, Final
 
 import msgspec
 from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
-from storage import errors
+from storage import errors, guided_changes
 from storage.rollout_guards import Guard
 from storage.rollout_states import PHASES, Phase, State, Why
 from storage.rollout_steps import Mirror, Step, Strategy
@@ -165,30 +165,22 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
         return self.began_at_us + self.load_timeout_s * 1_000_000
 
 
-async def find(s: AsyncSession, id: int) -> Rollout:
-    """By its number.
-
-    Raises:
-        NotFound: there is no such rollout.
-    """
-    row = await s.get(RolloutRow, id, populate_existing=True)
-    if row is None:
-        raise errors.NotFound(f"There is no rollout {id}; see `paddock rollouts list`.")
-    return record(row)
-
-
-async def latest(s: AsyncSession, service: str) -> Rollout | None:
-    """The newest rollout of a service, if it has had one."""
-    found = await tail(s, 1, service=service)
-    return found[0] if found else None
+def record(row: RolloutRow) -> Rollout:
+    """The rollout of its row."""
+    values = {name: getattr(row, name) for name in Rollout.__struct_fields__}
+    values |= {
+        "steps": msgspec.json.decode(row.steps),
+        "guards": msgspec.json.decode(row.guards),
+        "notify": msgspec.json.decode(row.notify),
+        "impact": None if row.impact is None else msgspec.json.decode(row.impact),
+    }
+    return msgspec.convert(values, Rollout)
 
 
-async def tail(s: AsyncSession, limit: int = 100, *, service: str | None = None) -> list[Rollout]:
-    """The newest rollouts, newest first, of all services or one."""
-    query = select(RolloutRow).order_by(col(RolloutRow.id).desc()).limit(limit)
-    if service is not None:
-        query = query.where(col(RolloutRow.service) == service)
-    return await _every(s, query)
+KEPT: Final = guided_changes.Kept(RolloutRow, "rollout", "paddock rollouts list", record)
+find = KEPT.find
+latest = KEPT.latest
+tail = KEPT.tail
 
 
 async def to_do(s: AsyncSession) -> list[Rollout]:
@@ -198,7 +190,7 @@ async def to_do(s: AsyncSession) -> list[Rollout]:
         col(RolloutRow.keep_until_us) > 0,
         func.json_extract(col(RolloutRow.impact), "$.final") == 0,
     )
-    return await _every(s, select(RolloutRow).where(under_way).order_by(col(RolloutRow.id)))
+    return await KEPT.every(s, select(RolloutRow).where(under_way).order_by(col(RolloutRow.id)))
 
 
 async def mirroring(s: AsyncSession) -> list[Rollout]:
@@ -206,7 +198,7 @@ async def mirroring(s: AsyncSession) -> list[Rollout]:
     query = select(RolloutRow).where(
         col(RolloutRow.ended_at_us).is_(None), col(RolloutRow.strategy) == Strategy.SHADOW.value
     )
-    return [each for each in await _every(s, query) if each.mirror is not None]
+    return [each for each in await KEPT.every(s, query) if each.mirror is not None]
 
 
 async def of_revision(s: AsyncSession, service: str, revision: int) -> Rollout:
@@ -218,7 +210,7 @@ async def of_revision(s: AsyncSession, service: str, revision: int) -> Rollout:
     query = select(RolloutRow).where(
         col(RolloutRow.service) == service, col(RolloutRow.revision) == revision
     )
-    found = await _every(s, query)
+    found = await KEPT.every(s, query)
     if not found:
         raise errors.NotFound(
             f"{service} has no revision {revision}; `paddock rollouts list {service}` shows them."
@@ -235,22 +227,5 @@ async def secrets(s: AsyncSession) -> set[str]:
 async def undoing(s: AsyncSession, id: int) -> Rollout | None:
     """The newest rollout that was started to undo another one, if there is one."""
     query = select(RolloutRow).where(col(RolloutRow.undoes) == id)
-    found = await _every(s, query.order_by(col(RolloutRow.id).desc()).limit(1))
+    found = await KEPT.every(s, query.order_by(col(RolloutRow.id).desc()).limit(1))
     return found[0] if found else None
-
-
-async def _every(s: AsyncSession, query: Any) -> list[Rollout]:
-    rows = await s.scalars(query.execution_options(populate_existing=True))
-    return [record(row) for row in rows]
-
-
-def record(row: RolloutRow) -> Rollout:
-    """The rollout of its row."""
-    values = {name: getattr(row, name) for name in Rollout.__struct_fields__}
-    values |= {
-        "steps": msgspec.json.decode(row.steps),
-        "guards": msgspec.json.decode(row.guards),
-        "notify": msgspec.json.decode(row.notify),
-        "impact": None if row.impact is None else msgspec.json.decode(row.impact),
-    }
-    return msgspec.convert(values, Rollout)

@@ -73,6 +73,7 @@ class ServiceRow(SQLModel, table=True):
     on_label: str = OnLabel.AT_ONCE.value
     rollout_policy: str | None = None
     prefix_cache: str = PrefixCache.SHARED.value
+    webhook_secret: str | None = None
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +81,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
 
     `staging_of` is the production service that this one tries releases for, None: it is one itself.
     `on_label` is how it follows a label that one of its releases names, `rollout_policy` how the
-    release that its manifest names comes to the traffic: None is at once.
+    release that its manifest names comes to the traffic: None is at once. `webhook_secret` refers
+    to the key that signs the messages of its rollouts which have none of their own.
     """
 
     name: str
@@ -95,6 +97,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     on_label: OnLabel = OnLabel.AT_ONCE
     rollout_policy: Policy | None = None
     prefix_cache: PrefixCache = PrefixCache.SHARED
+    webhook_secret: str | None = None
 
 
 async def find(s: AsyncSession, name: str) -> Service:
@@ -179,6 +182,12 @@ async def every(s: AsyncSession, named: Collection[str] | None = None) -> list[S
     return [record(row, split_history.record(split), box) async for row, split in stream(s, query)]
 
 
+async def secrets(s: AsyncSession) -> set[str]:
+    """The references to the keys that sign the messages of rollouts of any service."""
+    found = await s.scalars(select(col(ServiceRow.webhook_secret)).distinct())
+    return {each for each in found if each is not None}
+
+
 async def named_releases(s: AsyncSession) -> set[int]:
     """The releases that any service's split names, whatever their weight."""
     query = select(col(SplitRow.arms)).join(
@@ -231,4 +240,5 @@ def record(row: ServiceRow, split: Split, box: Freeze | None = None) -> Service:
         on_label=OnLabel(row.on_label),
         rollout_policy=rollout_policies.decode(row.rollout_policy),
         prefix_cache=PrefixCache(row.prefix_cache),
+        webhook_secret=row.webhook_secret,
     )

@@ -54,6 +54,26 @@ async def set_prefix_cache(
     await _set_column(s, service, "prefix_cache", to.value, actor, at_us, intent_id)
 
 
+async def set_webhook_secret(
+    s: AsyncSession,
+    *,
+    service: str,
+    to: str | None,
+    actor: str,
+    at_us: int,
+    intent_id: int | None,
+) -> None:
+    """Sign the messages of later rollouts by this deposited key; the ledger has no reference."""
+    row = await s.get_one(ServiceRow, (await service_rows.find(s, service)).name)
+    before, row.webhook_secret = row.webhook_secret, to
+    await s.flush()
+    await ledger.write(
+        s, actor=actor, verb="services.set", noun="service", key=service,
+        before={"webhooks_signed": before is not None}, after={"webhooks_signed": to is not None},
+        at_us=at_us, intent_id=intent_id,
+    )  # fmt: skip
+
+
 async def set_staging_of(
     s: AsyncSession, *, service: str, of: str | None, actor: str, at_us: int, intent_id: int | None
 ) -> None:

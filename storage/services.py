@@ -43,6 +43,7 @@ from storage.service_settings import (
     set_record_text,
     set_rollout_policy,
     set_staging_of,
+    set_webhook_secret,
 )
 from storage.splits import WHOLE_BP, Arm, Split, check_arms
 
@@ -51,7 +52,8 @@ __all__ = [
     "create", "every", "find", "find_split", "freeze", "give_back", "go_back", "history",
     "look_up", "named_releases", "owned", "remove", "set_on_label",
     "set_prefix_cache", "set_record_text",
-    "set_rollout_policy", "set_split", "set_staging_of", "split_before", "split_of_intent",
+    "set_rollout_policy", "set_split", "set_staging_of", "set_webhook_secret", "split_before",
+    "split_of_intent",
     "switched", "take", "unfreeze",
 ]  # fmt: skip
 

@@ -14,9 +14,11 @@ import typer
 from app import rollout_options, rollout_plan, secret_files, session, terminal
 from app.commands import options
 from app.commands.rollout_leads import Service
-from storage import releases
+from storage import releases, services
 from storage.errors import StorageError
+from storage.rollout_policies import Policy
 from storage.rollout_steps import Strategy
+from storage.store import Session
 
 app = options.group()
 
@@ -96,15 +98,21 @@ async def start(
 
     A webhook gets the service, the releases, the next step and the verdicts of the guards as JSON,
     and continues the rollout with 2xx; 4xx pauses or aborts it, and without an answer it pauses.
+
+    Where the service has a rollout policy, of its manifest, what no option says is as that has it.
     """
+    async with session.reading() as s:
+        usual = await _policy(s, service)
     arguments = rollout_options.arguments(
         file, to=to, strategy=strategy, steps=steps, then=then, guards=guards,
         ask_before=ask_before, ask_after=ask_after, notify=notify,
-        load_timeout=load_timeout, rollback_window=rollback_window,
+        load_timeout=load_timeout, rollback_window=rollback_window, usual=usual,
     )  # fmt: skip
     async with session.reading() as s:
         candidate = await releases.find(s, arguments["release"])
     plan = rollout_options.planned(arguments).lines()
+    if usual is not None:
+        plan = [f"by the rollout policy of {service}, except for what is given here", *plan]
     if dry_run:
         terminal.show(arguments, plan, as_json=as_json)
         return
@@ -142,11 +150,14 @@ async def plan(
 
     Nothing is changed. Each weight is listed with its expected length, the rates of harm that it
     finds and misses in that time (each with a chance of 80 %), and the weakest step. The last line
-    says whether the traffic leads the rollout to its end, and what would.
+    says whether the traffic leads the rollout to its end, and what would. What no option says is as
+    the service's rollout policy has it, if it has one.
     """
+    async with session.reading() as s:
+        usual = await _policy(s, service)
     arguments = rollout_options.arguments(
         file, to=to, strategy=strategy, steps=steps, then=then, guards=guards,
-        ask_before=ask_before, ask_after=ask_after,
+        ask_before=ask_before, ask_after=ask_after, usual=usual,
     )  # fmt: skip
     rollout_options.planned(arguments)
     done = await session.ask("rollouts.plan", service, arguments, timeout_s=_PLAN_S)
@@ -156,3 +167,9 @@ async def plan(
     async with session.reading() as s:
         found = await rollout_plan.of_intent(s, done.intent_id)
     terminal.show(msgspec.to_builtins(found), rollout_plan.lines(found), as_json=as_json)
+
+
+async def _policy(s: Session, service: str) -> Policy | None:
+    """The rollout policy that a service has of its manifest."""
+    found = await services.look_up(s, service)
+    return None if found is None else found.rollout_policy

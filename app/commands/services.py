@@ -12,6 +12,7 @@ from app import (
     errors,
     listing,
     moments,
+    secret_files,
     session,
     split_effect,
     split_input,
@@ -22,6 +23,7 @@ from app.commands import options
 from app.figures import arms as arm_figures
 from app.listing import Column
 from storage import availability, intents, releases, services, splits
+from storage.errors import StorageError
 from storage.past import services as past_services
 from storage.rollout_steps import OnLabel, Strategy
 from storage.service_rows import PrefixCache
@@ -156,11 +158,22 @@ async def set_(
             help="tenant: a request never finds a prompt of another tenant in a worker's memory.",
         ),
     ] = None,
+    webhook_secret_file: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Holds the key that signs the messages of later rollouts; - for stdin.",
+        ),
+    ] = None,
     reason: options.Reason = "",
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Record texts or not, follow labels at once or by rollouts, share cached prompts or not."""
+    """Record texts or not, follow labels at once or by rollouts, share cached prompts or not.
+
+    The key signs what rollouts of the service send that were given none: also those that a label
+    or a manifest starts.
+    """
     effects, arguments = [], dict[str, object]()
     if record_text is not None:
         arguments["record_text"] = record_text
@@ -171,12 +184,27 @@ async def set_(
     if prefix_cache is not None:
         arguments["prefix_cache"] = prefix_cache.value
         effects.append(_cached(prefix_cache))
+    if webhook_secret_file is not None:
+        effects.append("sign the messages of rollouts by this key")
     if not effects:
         raise errors.BadWord(
-            "Name what to set: --record-text, --no-record-text, --on-label or --prefix-cache."
+            "Name what to set: --record-text, --no-record-text, --on-label, --prefix-cache or "
+            "--webhook-secret-file."
         )
-    effect = ", ".join(effects)
-    await _asked("services.set", name, effect, arguments, reason, yes=yes, as_json=as_json)
+    effect = f"{name}  {', '.join(effects)}"
+    agreed = session.agreed("services.set", name, effect, reason, yes=yes)
+    deposited = None
+    if webhook_secret_file is not None:
+        deposited = secret_files.deposit(webhook_secret_file, "The key of the webhooks")
+        arguments["webhook_secret"] = deposited
+    try:
+        done = await session.ask("services.set", name, arguments, reason=agreed.reason)
+    except StorageError:
+        secret_files.withdraw(deposited)
+        raise
+    if not done.ok and not done.waits:
+        secret_files.withdraw(deposited)
+    session.report(done, as_json=as_json)
 
 
 @app.command()
@@ -350,6 +378,7 @@ async def show(name: Name, at: options.At = None, as_json: options.Json = False)
         f"manifests are applied {_applied(service)}",
         "cached prompts are "
         + ("shared" if service.prefix_cache is PrefixCache.SHARED else "kept apart by tenant"),
+        f"webhooks of rollouts are {'not ' * (service.webhook_secret is None)}signed by its key",
         f"owner {_owner(service)}",
         f"use {_use(service)}",
         *([] if service.frozen is None else [words.safe(service.frozen.words)]),

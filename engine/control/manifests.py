@@ -19,6 +19,7 @@ from storage.intents import Intent
 from storage.manifests import Settings
 from storage.releases import Release
 from storage.rollout_policies import Policy
+from storage.rollout_steps import OnLabel
 from storage.rollouts import Rollout
 from storage.services import Arm, Service
 from storage.store import Session
@@ -42,7 +43,7 @@ async def apply(s: Session, intent: Intent, asked: verbs.manifests.Apply, at_us:
     split_is_kept = led is not None or {*arms} == {arm for arm in had if arm.weight_bp}
     if not split_is_kept:
         _answering(arms, await loadable.broken(s, arms), had)
-    settings_are_kept = Settings.of(before) == Settings.of(asked)
+    settings_are_kept = Settings.of(before) == Settings.asked(asked, before)
     if split_is_kept and settings_are_kept:
         said = f"{intent.target} is what the manifest says already; no change."
         if led is not None:
@@ -80,6 +81,8 @@ async def _create(
     )
     if asked.rollout is not None:
         await _set_policy(s, intent, asked.rollout, at_us)
+    if asked.on_label is not None:
+        await _set_labels(s, intent, asked.on_label, at_us)
     if len(arms) > 1:
         await _split(s, intent, arms, created.version, at_us)
     return _applied(intent.target, arms, asked, "it is new")
@@ -151,6 +154,14 @@ async def _set(
         )
     if before.rollout_policy != asked.rollout:
         await _set_policy(s, intent, asked.rollout, at_us)
+    if asked.on_label is not None and asked.on_label is not before.on_label:
+        await _set_labels(s, intent, asked.on_label, at_us)
+
+
+async def _set_labels(s: Session, intent: Intent, to: OnLabel, at_us: int) -> None:
+    await services.set_on_label(
+        s, service=intent.target, to=to, actor=intent.actor, at_us=at_us, intent_id=intent.id
+    )
 
 
 async def _set_policy(s: Session, intent: Intent, policy: Policy | None, at_us: int) -> None:

@@ -6,9 +6,9 @@ Decides by what the store holds; the gateway and the node act on the split that 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -180,63 +180,63 @@ async def unfreeze(
 async def set(s: Session, intent: Intent, arguments: verbs.services.Set, at_us: int) -> Decision:
     """Record texts or not, follow labels at once or by rollouts, share cached prompts or not."""
     before = await services.find(s, intent.target)
-    done = [
-        await _record_text(s, before, intent, arguments.record_text, at_us),
-        await _on_label(s, before, intent, arguments.on_label, at_us),
-        await _prefix_cache(s, before, intent, arguments.prefix_cache, at_us),
-    ]
-    made = [each for each in done if each is not None]
-    applied = any(each.reason is Reason.APPLIED for each in made)
-    reason = Reason.APPLIED if applied else Reason.UNCHANGED
-    return Decision(reason, " ".join(each.sentence for each in made), before)
+    by = {"actor": intent.actor, "at_us": at_us, "intent_id": intent.id}
+    said, applied = [], False
+    for setting in SETTINGS:
+        if (to := getattr(arguments, setting.name)) is None:
+            continue
+        changes = to != getattr(before, setting.name)
+        if changes:
+            await setting.set(s, service=before.name, **{setting.argument: to}, **by)
+        said.append(f"{before.name}: {setting.words(to)}{setting.end(to, changes=changes)}")
+        applied = applied or changes
+    return Decision(Reason.APPLIED if applied else Reason.UNCHANGED, " ".join(said), before)
 
 
-async def _on_label(
-    s: Session, before: Service, intent: Intent, to: OnLabel | None, at_us: int
-) -> Decision | None:
-    """Follow labels in another way, if that is asked."""
-    if to is None:
-        return None
+_SIGNED: Final = "messages of rollouts are signed by the key that was given"
+
+
+def _texts(to: bool) -> str:
+    return f"texts are {'recorded' if to else 'not recorded'}"
+
+
+def _labels(to: OnLabel) -> str:
     how = "at once" if to is OnLabel.AT_ONCE else f"by a {to.value.replace('_', '-')} rollout"
-    said = f"{before.name}: a label that moves is followed {how}"
-    if before.on_label is to:
-        return Decision(Reason.UNCHANGED, f"{said}; no change.", before)
-    await services.set_on_label(
-        s, service=before.name, to=to, actor=intent.actor, at_us=at_us, intent_id=intent.id
-    )
-    return Decision(Reason.APPLIED, f"{said} from now on.", before)
+    return f"a label that moves is followed {how}"
 
 
-async def _prefix_cache(
-    s: Session, before: Service, intent: Intent, to: PrefixCache | None, at_us: int
-) -> Decision | None:
-    """Share what is cached of prompts between tenants or not, if that is asked."""
-    if to is None:
-        return None
+def _cached(to: PrefixCache) -> str:
     how = "shared by all tenants" if to is PrefixCache.SHARED else "kept apart by tenant"
-    said = f"{before.name}: cached prompts are {how}"
-    if before.prefix_cache is to:
-        return Decision(Reason.UNCHANGED, f"{said}; no change.", before)
-    await services.set_prefix_cache(
-        s, service=before.name, to=to, actor=intent.actor, at_us=at_us, intent_id=intent.id
-    )
-    return Decision(Reason.APPLIED, f"{said} from now on.", before)
+    return f"cached prompts are {how}"
 
 
-async def _record_text(
-    s: Session, before: Service, intent: Intent, on: bool | None, at_us: int
-) -> Decision | None:
-    """Record texts or not, if that is asked."""
-    if on is None:
-        return None
-    said = f"{before.name}: texts are {'recorded' if on else 'not recorded'}"
-    if before.record_text == on:
-        return Decision(Reason.UNCHANGED, f"{said}; no change.", before)
-    await services.set_record_text(
-        s, service=before.name, on=on, actor=intent.actor, at_us=at_us, intent_id=intent.id
-    )
-    kept = "" if on else " Texts recorded before are kept until their retention ends."
-    return Decision(Reason.APPLIED, f"{said} from now on.{kept}", before)
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What `services.set` may set: a field of the verb and of the service with the same `name`.
+
+    `set` changes it by the `argument`; `words` is what holds then, `leaves` what is still there.
+    """
+
+    name: str
+    set: Callable[..., Awaitable[None]]
+    argument: str
+    words: Callable[[Any], str]
+    leaves: Callable[[Any], str] = lambda _to: ""
+
+    def end(self, to: object, *, changes: bool) -> str:
+        """The end of the sentence."""
+        return f" from now on.{self.leaves(to)}" if changes else "; no change."
+
+
+SETTINGS: Final = (
+    Setting(
+        "record_text", services.set_record_text, "on", _texts,
+        lambda to: "" if to else " Texts recorded before are kept until their retention ends.",
+    ),
+    Setting("on_label", services.set_on_label, "to", _labels),
+    Setting("prefix_cache", services.set_prefix_cache, "to", _cached),
+    Setting("webhook_secret", services.set_webhook_secret, "to", lambda _to: _SIGNED),
+)  # fmt: skip
 
 
 @handles("services.promote")

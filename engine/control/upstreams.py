@@ -13,7 +13,7 @@ import structlog
 
 from engine.control.decisions import Decision, Reason
 from engine.control.handlers import handles
-from storage import errors, jobs, receivers, releases, rollouts, services, upstreams
+from storage import errors, jobs, receivers, releases, rollouts, service_rows, services, upstreams
 from storage.control_socket import verbs
 from storage.home import secrets
 from storage.home.paths import Home
@@ -98,7 +98,7 @@ async def sweep(home: Home, store: Store, now_us: Callable[[], int]) -> None:
         async with store.read() as s:
             referred = {each.secret for each in await upstreams.every(s) if each.secret}
             referred |= await jobs.secrets(s) | await rollouts.secrets(s)
-            referred |= await receivers.secrets(s)
+            referred |= await receivers.secrets(s) | await service_rows.secrets(s)
     except errors.StorageError as error:
         _log.warning("unused keys were not removed", error=str(error))
         return

@@ -3,51 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import col
 
-from storage import errors, rollout_events, rollouts
+from storage import rollout_events, rollout_rows
+from storage.past import guided_changes
 from storage.rollout_events import RolloutEvent
-from storage.rollout_rows import Rollout, RolloutRow
+from storage.rollout_rows import Rollout
 from storage.rollout_states import OPEN, Why
-
-
-async def tail(
-    s: AsyncSession, at_us: int, limit: int = 100, *, service: str | None = None
-) -> list[Rollout]:
-    """The newest rollouts up to a moment, newest first."""
-    query = select(col(RolloutRow.id)).where(col(RolloutRow.started_at_us) <= at_us)
-    if service is not None:
-        query = query.where(col(RolloutRow.service) == service)
-    ids = await s.scalars(query.order_by(col(RolloutRow.id).desc()).limit(limit))
-    return [await find(s, id, at_us) for id in ids.all() if id is not None]
-
-
-async def latest(s: AsyncSession, service: str, at_us: int) -> Rollout | None:
-    """The newest rollout of a service, if it had had one."""
-    found = await tail(s, at_us, 1, service=service)
-    return found[0] if found else None
-
-
-async def find(s: AsyncSession, id: int, at_us: int) -> Rollout:
-    """One rollout by its number.
-
-    Raises:
-        NotFound: it had not been started.
-    """
-    known = await rollouts.find(s, id)
-    events = await events_of(s, id, at_us)
-    if not events:
-        raise errors.NotFound(f"Rollout {id} had not been started then.")
-    return _then(known, events)
-
-
-async def events_of(s: AsyncSession, id: int, at_us: int) -> list[RolloutEvent]:
-    """The moves of a rollout up to a moment, oldest first."""
-    return [each for each in await rollout_events.of(s, id) if each.at_us <= at_us]
 
 
 def _then(known: Rollout, events: Sequence[RolloutEvent]) -> Rollout:
@@ -78,3 +42,10 @@ def _then(known: Rollout, events: Sequence[RolloutEvent]) -> Rollout:
         moved_at_us=last.at_us,
         ended_at_us=ends[0] if over else None,
     )
+
+
+_PAST: Final = guided_changes.Past(rollout_rows.KEPT, rollout_events.of, _then)
+tail = _PAST.tail
+latest = _PAST.latest
+find = _PAST.find
+events_of = _PAST.events_of

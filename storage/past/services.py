@@ -54,6 +54,7 @@ async def every(s: AsyncSession, at_us: int) -> list[Service]:
                 on_label=OnLabel(kept.get("on_label", OnLabel.AT_ONCE)),
                 rollout_policy=rollout_policies.decode(kept.get("rollout_policy")),
                 prefix_cache=PrefixCache(kept.get("prefix_cache", PrefixCache.SHARED)),
+                webhook_secret="" if kept.get("webhooks_signed") else None,
                 owner=_owner(of, created),
                 frozen=_freeze(sorted(frozen, key=lambda each: each.id)) or box,
                 created_at_us=created.at_us,

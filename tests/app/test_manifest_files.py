@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from storage.rollout_policies import Policy
 from storage.rollout_steps import (
     Analysis,
     Mirror,
+    OnLabel,
     OnNo,
     Pause,
     SetWeight,
@@ -105,14 +107,17 @@ def test_what_is_exported_is_applied_as_the_same(made: list[Content], data: st.D
     )  # fmt: skip
     points = [b - a for a, b in zip([0, *cuts], [*cuts, splits.WHOLE_BP], strict=True)]
     policy = data.draw(st.sampled_from(POLICIES if len(made) == 1 else POLICIES[:1]))
+    on_label = data.draw(st.sampled_from(OnLabel))
     made_of = list(zip(points, made, strict=True))
-    text = manifest_files.text([(service("chat-2", points, policy), made_of)])
+    written = msgspec.structs.replace(service("chat-2", points, policy), on_label=on_label)
+    text = manifest_files.text([(written, made_of)])
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "services.toml"
         file.write_text(text, encoding="utf-8")
         (name, read) = next(iter(manifests.read(file).items()))
     assert (name, read.record_text, read.staging_of) == ("chat-2", True, "chat")
     assert read.rollout == policy
+    assert read.on_label == (None if on_label is OnLabel.AT_ONCE else on_label)
     assert points == [arm.weight_bp for arm in read.arms]
     for content, arm in zip(made, read.arms, strict=True):
         asked = arm.release
@@ -140,6 +145,7 @@ ONE = "[services.a.release]\nmodel = 'm'\n"
         (f"{ONE}[services.a.rollout]\nto = 'r2'\n", "services.a.rollout: to is not known"),
         (f"{ONE}[services.a.rollout]\nsteps = ['5', 'x']\n", "services.a.rollout: 'x' is no step"),
         ("[services.a]\nrelease = {model = 'm'}\nrollout = 1\n", "a.rollout is not a table"),
+        ("[services.a]\nrelease = {model = 'm'}\non_label = 'soon'\n", "a.on_label is 'soon'"),
         ("", "names no service"),
         ("[services.a\n", "is not TOML"),
     ],

@@ -51,6 +51,7 @@ async def begin(
         return decision
     said = decision.sentence.replace("{name}", intent.target)
     first = service is None
+    key = None if service is None else service.webhook_secret
     if (refusal := await too_large(s, candidate, at_us)) is not None:
         return refusal
     if first:
@@ -75,7 +76,7 @@ async def begin(
         at_us=at_us,
         intent_id=intent.id,
         undoes=undoes,
-        webhook_secret=arguments.webhook_secret,
+        webhook_secret=arguments.webhook_secret or key,
         notify=arguments.notify,
     )
     if first:

@@ -60,7 +60,8 @@ def decide(wanted: Wanted, arguments: verbs.rollouts.Start) -> Decision:
         return Decision(Reason.APPLIED, said, rollout_steps.AT_ONCE)
     stable = whole(service)
     shadow = arguments.strategy is Strategy.SHADOW  # it is asked for to see the candidate first
-    if arguments.steps is None and wanted.healthy and not shadow:
+    asked = arguments.steps is not None and not arguments.by_policy
+    if wanted.healthy and not asked and not shadow:
         said = f"{release.name} was healthy within the rollback window; the steps are skipped."
         return Decision(Reason.APPLIED, said, rollout_steps.AT_ONCE)
     steps = arguments.steps or rollout_steps.DEFAULTS[arguments.strategy]

@@ -11,6 +11,7 @@ from storage.control_socket.verbs.releases import Create
 from storage.control_socket.verbs.verb import Arguments, Danger, Name, Process, Verb, Why
 from storage.keys import Role
 from storage.rollout_policies import Policy
+from storage.rollout_steps import OnLabel
 
 
 class Arm(Arguments, frozen=True, kw_only=True):
@@ -24,13 +25,15 @@ class Apply(Arguments, frozen=True, kw_only=True):
     """What the target should be: its arms, by their content; texts kept or not; whose staging.
 
     The service and the releases that do not exist are created. With `rollout` another release does
-    not get the traffic at once, but by a rollout; the service keeps that policy.
+    not get the traffic at once, but by a rollout; the service keeps that policy. `on_label` is how
+    it follows a label that moves; None leaves that as it is.
     """
 
     arms: Annotated[tuple[Arm, ...], Meta(min_length=1, max_length=32)]
     record_text: bool = False
     staging_of: Name | None = None
     rollout: Policy | None = None
+    on_label: OnLabel | None = None
 
     def __post_init__(self) -> None:
         """Refuse weights that do not add up to 10000, and a rollout to several releases."""

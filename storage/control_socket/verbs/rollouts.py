@@ -15,11 +15,14 @@ from storage.rollout_policies import Policy
 class Start(Policy, Arguments, frozen=True, kw_only=True):
     """The candidate, and how it comes to the traffic.
 
-    `webhook_secret` refers to the deposited key that signs all messages.
+    `webhook_secret` refers to the deposited key that signs all messages; without one it is the
+    service's. `by_policy`: the steps are those of the service's policy, so that a way back to a
+    release that was healthy a short while ago skips them.
     """
 
     release: Release
     webhook_secret: Annotated[str, Meta(pattern=rf"^{secrets.PATTERN}\Z")] | None = None
+    by_policy: bool = False
 
 
 _Rollout = Annotated[int, Meta(ge=1, le=2**53)]

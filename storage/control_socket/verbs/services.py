@@ -17,6 +17,7 @@ from storage.control_socket.verbs.verb import (
     Verb,
     Why,
 )
+from storage.home import secrets
 from storage.keys import Role
 from storage.rollout_steps import OnLabel, Strategy
 from storage.service_rows import PrefixCache
@@ -57,16 +58,18 @@ class Undo(Arguments, frozen=True, kw_only=True):
 class Set(Arguments, frozen=True, kw_only=True):
     """Whether texts are recorded, how labels are followed, who shares cached prompts, from now on.
 
-    None leaves one as it is.
+    `webhook_secret` refers to the deposited key that signs the messages of later rollouts. None
+    leaves one as it is.
     """
 
     record_text: bool | None = None
     on_label: OnLabel | None = None
     prefix_cache: PrefixCache | None = None
+    webhook_secret: Annotated[str, Meta(pattern=rf"^{secrets.PATTERN}\Z")] | None = None
 
     def __post_init__(self) -> None:
         """Refuse to set nothing."""
-        if self.record_text is None and self.on_label is None and self.prefix_cache is None:
+        if all(getattr(self, name) is None for name in self.__struct_fields__):
             raise ValueError("name what to set - at `$.record_text`")
 
 

@@ -13,6 +13,7 @@ from app import manifest_effect
 from storage import manifests, releases, rollouts, services
 from storage.control_socket import verbs
 from storage.intents import State
+from storage.rollout_steps import OnLabel
 from tests.engine.control.test_intents import Desk, desk
 
 WARM = {"model": "ops@1.0.0", "sampling": {"temperature": 0.9}}
@@ -214,6 +215,29 @@ async def test_a_policy_alone_is_set_and_unset(furnished: Desk) -> None:
     async with furnished.store.read() as s:
         assert (await services.find(s, "chat")).rollout_policy is None
         assert await rollouts.tail(s) == []
+
+
+async def test_how_labels_are_followed_is_set_and_kept_where_nothing_is_said(
+    furnished: Desk,
+) -> None:
+    """A manifest from before that says nothing changes nothing."""
+
+    async def on_label() -> OnLabel:
+        async with furnished.store.read() as s:
+            return (await services.find(s, "chat")).on_label
+
+    wanted: dict[str, Any] = {"arms": arms((10_000, WARM))}
+    made = await furnished.do("manifests.apply", "chat", 0, **wanted, on_label="canary")
+    assert made.state is State.APPLIED, made.outcome
+    assert await on_label() is OnLabel.CANARY
+    assert (await change_of(furnished, "chat", **wanted)).nothing
+    change = await change_of(furnished, "chat", **wanted, on_label="at_once")
+    assert manifest_effect.lines(change)[1] == "  labels  canary → at_once"
+    kept = await furnished.do("manifests.apply", "chat", **wanted)
+    assert "no change" in (kept.outcome or "")
+    assert await on_label() is OnLabel.CANARY
+    await furnished.do("manifests.apply", "chat", **wanted, on_label="at_once")
+    assert await on_label() is OnLabel.AT_ONCE
 
 
 def test_a_rollout_leads_to_one_release() -> None:

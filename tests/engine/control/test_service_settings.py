@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from engine.execution import plan
 from engine.execution.job import Options, Text
-from storage import keys, releases, services
+from storage import keys, ledger, releases, rollouts, service_rows, services
+from storage.intents import State
 from tests.engine.control.test_intents import Desk, desk
 
 
@@ -40,3 +42,28 @@ async def _scopes(control: Desk) -> None:
     assert await scope() == "tenant:acme"
     again = await control.do("services.set", "support", prefix_cache="tenant")
     assert "no change" in (again.outcome or "")
+
+
+async def test_the_key_of_a_service_signs_what_its_rollouts_send(tmp_path: Path) -> None:
+    """Also those that a manifest starts; a key of their own comes first, and none is removed."""
+    own, other = "a" * 32, "b" * 32
+    async with desk(tmp_path / "home", furnished=True) as control:
+        done = await control.do("services.set", "support", webhook_secret=own)
+        assert (done.outcome or "").endswith("are signed by the key that was given from now on.")
+
+        async def key_of(**asked: Any) -> str | None:
+            started = await control.do("rollouts.start", "support", release="r2", **asked)
+            assert started.state is State.APPLIED, started.outcome
+            async with control.store.read() as s:
+                found = await rollouts.latest(s, "support")
+            assert found is not None
+            await control.do("rollouts.abort", "support", rollout=found.id)
+            return found.webhook_secret
+
+        assert await key_of() == own
+        assert await key_of(webhook_secret=other) == other
+        async with control.store.read() as s:
+            assert await service_rows.secrets(s) == {own}
+            told = [each.after for each in await ledger.of(s, "service", "support", limit=20)]
+        assert {"webhooks_signed": True} in told
+        assert own not in str(told)

@@ -233,6 +233,21 @@ async def test_undo_loads_a_release_that_is_not_loaded_and_skips_the_steps(world
     assert (await world.weights())[STABLE] == 10_000
 
 
+async def test_only_a_persons_own_steps_are_walked_on_the_way_back_to_a_healthy_release(
+    world: World,
+) -> None:
+    """Those of the service's policy are skipped, as the steps of a strategy are."""
+    await stepping(world)
+    await world.ask("rollouts.promote", rollout=1, full=True)
+    steps = [{"type": "set_weight", "weight_bp": 10_000}, {"type": "analysis"}]
+    for by_policy, walked in ((True, 1), (False, 2)):
+        started = await world.ask("rollouts.start", release="r1", steps=steps, by_policy=by_policy)
+        assert started.state is APPLIED, started.outcome
+        back = await world.rollout()
+        assert (back.candidate, len(back.steps)) == (STABLE, walked)
+        await world.ask("rollouts.abort", rollout=back.id)
+
+
 async def test_undo_goes_to_a_revision(world: World) -> None:
     """0 is the release before the first rollout; being there already changes nothing."""
     await stepping(world)
