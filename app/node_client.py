@@ -132,7 +132,7 @@ async def start(
     """Start the node in a session of its own and wait until its gateway listens.
 
     Only the node itself is believed: another program may answer on the gateway's port. While it
-    migrates the store it has as long as it takes, and `say` is told how far it is.
+    migrates the store it has as long as it takes, and `say` gets how far it is.
 
     Raises:
         errors.NodeDidNotStart: with what the node said last.

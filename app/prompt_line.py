@@ -16,7 +16,7 @@ from app.widgets.bar import Edit
 from app.widgets.palette import Line
 
 Choices = Callable[[str], Sequence[tuple[str, str]]]
-"""Of what is typed, what can go on so: keys or words, each with what it means."""
+"""Completions of what is typed: keys or words, each with what it means."""
 
 _YES: Final = "enter"
 _NO: Final = "escape"

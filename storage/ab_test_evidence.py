@@ -1,6 +1,6 @@
 """What was counted of an A/B test up to its last look, as data.
 
-Kept in the row of its test, with the numbers from which the next look goes on. Never counts and
+Kept in the row of its test, with the numbers from which the next look continues. Never counts and
 never judges. Imported by `storage.ab_tests`, through which every package knows it.
 """
 

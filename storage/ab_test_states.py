@@ -19,8 +19,8 @@ class State(StrEnum):
         leaves it here, and the deadline follows from the row.
     RUNNING: its split is set, in the transaction of this move, and units are counted. Looks at the
         evidence are kept with the counts they were made of, so that a crash repeats the last one.
-    UNHEALTHY: control found that the arms have not the units that their weights promise. It goes
-        on counting and never names a winner; a person finds the cause and stops it.
+    UNHEALTHY: control found that the arms have not the units that their weights promise. It
+        continues to count and never names a winner; a person finds the cause and stops it.
     ENDED: control or a person ended it. The control has all of the traffic again, in the
         transaction of this move, unless the split had been taken from the test. The result stays.
     PROMOTED: one arm has all of the traffic, because a person asked for that, before or after the

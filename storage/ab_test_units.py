@@ -168,7 +168,7 @@ async def with_scores(s: AsyncSession, test: AbTest, evidence: Evidence, found: 
 async def record(
     s: AsyncSession, ab_test_id: int, units: Iterable[Exposed], evidence: Evidence
 ) -> None:
-    """Keep new and changed units, and the counts from which the next look goes on."""
+    """Keep new and changed units, and the counts from which the next look continues."""
     rows = [{"ab_test_id": ab_test_id, **msgspec.structs.asdict(unit)} for unit in units]
     for at in range(0, len(rows), 500):
         await upsert(s, UnitRow, rows[at : at + 500], key=("ab_test_id", "unit"))

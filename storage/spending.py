@@ -88,7 +88,7 @@ def projection(known: Bill, last: Bill, elapsed_s: int, left_s: int) -> int | No
     """Micro-units of the whole day: what is known, and the rate of the last hour until its end.
 
     `last` is the bill of the last hour, in which the box was measured for `elapsed_s` seconds: a
-    box that has just started goes on as it does since then. None while nothing has a price, or
+    box that has just started is expected to continue as since. None while nothing has a price, or
     less than a minute was measured.
     """
     if elapsed_s < _MINUTE_S or not (known.priced or last.priced):

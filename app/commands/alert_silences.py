@@ -60,7 +60,7 @@ async def maintenance(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Plan a maintenance window: alerts within it are marked, notify nobody and open no incident.
+    """Plan a maintenance window: its alerts are marked, send no notification, open no incident.
 
     `paddock alerts silences` lists it, `paddock alerts unsilence` ends it.
     """

@@ -8,22 +8,16 @@ import msgspec
 import typer
 
 from app import (
-    actions,
     errors,
     listing,
     moments,
-    secret_files,
     session,
-    split_effect,
-    split_input,
     terminal,
     words,
 )
-from app.commands import options
-from app.figures import arms as arm_figures
+from app.commands import options, service_settings, service_splits
 from app.listing import Column
-from storage import availability, intents, releases, services, splits
-from storage.errors import StorageError
+from storage import intents, services, splits
 from storage.past import services as past_services
 from storage.rollout_steps import OnLabel, Strategy
 from storage.service_rows import PrefixCache
@@ -58,61 +52,6 @@ async def create(
 
 
 @app.command()
-async def split(
-    name: Name,
-    arms: Annotated[list[str], typer.Argument(metavar="RELEASE=PERCENT...", help="r1=90 r2=10")],
-    reason: options.Reason = "",
-    yes: options.Yes = False,
-    as_json: options.Json = False,
-) -> None:
-    """Set the weights of a service's arms; they add up to 100."""
-    weights = split_input.parse(arms)
-    await _split(name, weights, reason=reason, yes=yes, as_json=as_json)
-
-
-async def _split(
-    name: str, weights: dict[str, int], *, reason: str, yes: bool, as_json: bool
-) -> None:
-    async with session.reading() as s:
-        service = await services.find(s, name)
-        numbers = {arm: (await releases.find(s, arm)).number for arm in weights}
-    if len(set(numbers.values())) < len(numbers):
-        raise errors.BadWord("One release is named twice, by number and by hash; give it once.")
-    after = {numbers[arm]: points for arm, points in weights.items()}
-    arms = {f"r{release}": points for release, points in after.items()}
-    effect = await _effect(service, after)
-    done = await _agreed("services.split", service, effect, {"arms": arms}, reason=reason, yes=yes)
-    session.report(done, as_json=as_json)
-
-
-@app.command()
-async def undo(
-    name: Name,
-    to: Annotated[
-        int | None,
-        typer.Option("--to", metavar="SPLIT", min=1, help="As `services show` numbers the splits."),
-    ] = None,
-    reason: options.Reason = "",
-    yes: options.Yes = False,
-    as_json: options.Json = False,
-) -> None:
-    """Go back to the split before the current one, or to the one that is named.
-
-    Going back twice changes once: a service that is back already stays there.
-    """
-    async with session.reading() as s:
-        service = await services.find(s, name)
-        target = to or splits.roll_back_target(await services.history(s, name, limit=2))
-        if target is None:
-            raise errors.AppError(f"{name} has had one split only; there is nothing to undo.")
-        split = await services.find_split(s, name, target)
-    effect = await _effect(service, _weights(split))
-    arguments: dict[str, object] = {"to": target}
-    done = await _agreed("services.undo", service, effect, arguments, reason=reason, yes=yes)
-    session.report(done, as_json=as_json)
-
-
-@app.command()
 async def freeze(
     name: Name,
     reason: options.Reason = "",
@@ -134,77 +73,6 @@ async def unfreeze(
 ) -> None:
     """Allow changes of a service's split again."""
     await _asked("services.unfreeze", name, "unfreeze", {}, reason, yes=yes, as_json=as_json)
-
-
-@app.command("set")
-async def set_(
-    name: Name,
-    *,
-    record_text: Annotated[
-        bool | None,
-        typer.Option("--record-text/--no-record-text", help="Keep prompts and answers."),
-    ] = None,
-    on_label: Annotated[
-        OnLabel | None,
-        typer.Option(
-            "--on-label",
-            help="When a label moves that a live release follows: at_once, or by a rollout.",
-        ),
-    ] = None,
-    prefix_cache: Annotated[
-        PrefixCache | None,
-        typer.Option(
-            "--prefix-cache",
-            help="tenant: a request never finds a prompt of another tenant in a worker's memory.",
-        ),
-    ] = None,
-    webhook_secret_file: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="Holds the key that signs the messages of later rollouts; - for stdin.",
-        ),
-    ] = None,
-    reason: options.Reason = "",
-    yes: options.Yes = False,
-    as_json: options.Json = False,
-) -> None:
-    """Record texts or not, follow labels at once or by rollouts, share cached prompts or not.
-
-    The key signs what rollouts of the service send that were given none: also those that a label
-    or a manifest starts.
-    """
-    effects, arguments = [], dict[str, object]()
-    if record_text is not None:
-        arguments["record_text"] = record_text
-        effects.append("record texts" if record_text else "record no texts")
-    if on_label is not None:
-        arguments["on_label"] = on_label.value
-        effects.append(f"follow labels: {on_label.value}")
-    if prefix_cache is not None:
-        arguments["prefix_cache"] = prefix_cache.value
-        effects.append(_cached(prefix_cache))
-    if webhook_secret_file is not None:
-        effects.append("sign the messages of rollouts by this key")
-    if not effects:
-        raise errors.BadWord(
-            "Name what to set: --record-text, --no-record-text, --on-label, --prefix-cache or "
-            "--webhook-secret-file."
-        )
-    effect = f"{name}  {', '.join(effects)}"
-    agreed = session.agreed("services.set", name, effect, reason, yes=yes)
-    deposited = None
-    if webhook_secret_file is not None:
-        deposited = secret_files.deposit(webhook_secret_file, "The key of the webhooks")
-        arguments["webhook_secret"] = deposited
-    try:
-        done = await session.ask("services.set", name, arguments, reason=agreed.reason)
-    except StorageError:
-        secret_files.withdraw(deposited)
-        raise
-    if not done.ok and not done.waits:
-        secret_files.withdraw(deposited)
-    session.report(done, as_json=as_json)
 
 
 @app.command()
@@ -258,45 +126,6 @@ async def _asked(
     session.report(done, as_json=as_json)
 
 
-async def _agreed(
-    verb: str,
-    service: Service,
-    effect: str,
-    arguments: dict[str, object],
-    *,
-    reason: str,
-    yes: bool,
-) -> actions.Done:
-    agreed = session.agreed(verb, service.name, effect, reason, yes=yes)
-    return await session.ask(
-        verb,
-        service.name,
-        arguments,
-        reason=agreed.reason,
-        expected_version=service.version,
-        confirm=agreed.confirm,
-    )
-
-
-async def _effect(service: Service, after: dict[int, int]) -> str:
-    """What changes, and which of the arms that get more do not answer yet.
-
-    Raises:
-        errors.AppError: one of them cannot answer, so control would refuse it.
-    """
-    before = _weights(service.split)
-    async with session.reading() as s:
-        waits = arm_figures.waits(await availability.every(s, list(after)))
-    if why := split_effect.refusal(waits, before, after):
-        raise errors.AppError(f"{why}.")
-    cautions = split_effect.cautions(waits, before, after)
-    return "\n".join([splits.change(service.name, before, after), *cautions])
-
-
-def _weights(split: Split) -> dict[int, int]:
-    return dict(splits.pairs(split.arms))
-
-
 def _owner(service: Service) -> str:
     """Who may change the split: people by hand, or its owner, unless it is frozen."""
     owner = "people" if service.owner is None else service.owner.name
@@ -315,11 +144,6 @@ def _on_label(how: OnLabel) -> str:
 def _applied(service: Service) -> str:
     policy = service.rollout_policy
     return "at once" if policy is None else f"by a rollout, {policy.words}"
-
-
-def _cached(how: PrefixCache) -> str:
-    shared = how is PrefixCache.SHARED
-    return "share cached prompts" if shared else "keep cached prompts apart by tenant"
 
 
 def _number(split: Split) -> str:
@@ -387,3 +211,7 @@ async def show(name: Name, at: options.At = None, as_json: options.Json = False)
         *listing.table(SPLIT_COLUMNS, explained),
     ]
     terminal.show({"service": service, "history": history}, lines, as_json=as_json)
+
+
+app.registered_commands += service_splits.app.registered_commands
+app.registered_commands += service_settings.app.registered_commands

@@ -1,7 +1,7 @@
 """The machine under the box: disk, memory, open files, clock, GPU.
 
 `read` asks the kernel and the installed packages; the rest is pure. Nothing is loaded that a
-terminal must not load: the engine's build is told by the files that lie beside it.
+terminal must not load: the engine's build is read from the files beside it.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def brief(alert: Alert) -> str:
 
 
 def sentence(alert: Alert, now_us: int) -> str:
-    """What is wrong, since when, and where to go on."""
+    """What is wrong, since when, and what to do next."""
     since = words.age(max(now_us - (alert.fired_at_us or alert.began_at_us), 0))
     lost = ", no data now" if alert.no_data_since_us is not None else ""
     runbook = f"; runbook {alert.runbook}" if alert.runbook else ""

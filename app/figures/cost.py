@@ -65,7 +65,7 @@ async def _read(s: Session, by: By, facts: Facts) -> Cost:
 
 
 async def _budgets(s: Session, facts: Facts) -> tuple[BudgetRow, ...]:
-    """All budgets, or those that were read in the last minute if nobody has changed any since."""
+    """All budgets, or those read in the last minute if none has changed since."""
     now_us, entry = facts.now_us, facts.entries[0].id if facts.entries else 0
     kept = facts.budgets
     if kept is not None and kept[1] == entry and 0 <= now_us - kept[0] < _BUDGETS_US:

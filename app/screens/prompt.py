@@ -21,7 +21,7 @@ _INKS: Final = {"removed": "bad", "added": "good", "skipped": "dim"}
 def differences(version: snapshot.Prompt, width: int) -> list[Line]:
     """What distinguishes it, part by part: [-removed-] and {+added+}, coloured where that can be.
 
-    A row that is too wide goes on in the next.
+    A row that is too wide continues in the next.
     """
     if not version.against:
         return []

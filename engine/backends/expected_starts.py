@@ -18,7 +18,7 @@ MOST_US: Final = 48_000_000
 _UNKNOWN_US: Final = 5_000_000
 """For a start that was never measured."""
 _SPREAD: Final = 16
-"""Clients that are refused one after the other are told so many different waits."""
+"""How many different waits clients get that are refused one after the other."""
 
 
 class ExpectedStarts:

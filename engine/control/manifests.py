@@ -1,8 +1,8 @@
 """Carries out what a manifest says of a service: its releases, its split, its settings.
 
 All of it in one transaction: a refused arm leaves no release behind. With a rollout policy another
-release is led to the traffic by a rollout; applying the manifest again while that goes on, or after
-it was taken back, starts no other. Imported by `engine.control.handlers`.
+release is led to the traffic by a rollout; applying the manifest again while that is under way, or
+after it was taken back, starts no other. Imported by `engine.control.handlers`.
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ class Loop:
             decision = await self._reconcile(controller)
         except errors.Unavailable:
             raise
-        except Exception:  # noqa: BLE001 the others go on
+        except Exception:  # noqa: BLE001 the others continue
             _log.exception("a controller failed", controller=controller.name)
             wait_us = int(self._retry_s * _SECOND_US)
             self._failed[controller.name] = self._now_us() + wait_us

@@ -3,8 +3,8 @@
 For what a change does to a bystander, which has no arm beside it: only its own time before. That
 time is parted into an earlier and a later half. The shift between the halves, at the far end of its
 interval, is drawn out in a straight line to the middle of the time since, and taken off the shift
-that is found there. So a drift is blamed on nobody, and the longer ago the change, the more has to
-be shown.
+that is found there. So a drift is not blamed on a change, and the longer ago the change, the more
+has to be shown.
 
 A drift that grows faster than a line is taken for the change, and so is anything that began at the
 same moment. Values that resemble their neighbours make the intervals too narrow: give medians of

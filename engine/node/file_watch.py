@@ -75,7 +75,7 @@ class FileWatch:
                 self._reading[key] = asyncio.create_task(self._read(key, found), name=key[0])
 
     def _tell_missing(self, missing: Collection[_Key]) -> None:
-        """Of several missing files of an instance the first is told."""
+        """Of several missing files of an instance the first is reported."""
         gone: dict[str, str] = {}
         for name, path in missing:
             gone.setdefault(name, path)

@@ -37,7 +37,7 @@ class Member:
     """One member's process, started with the first order; `uses` counts what keeps it."""
 
     def __init__(self, home: Home, uid: int, stuck_s: float) -> None:
-        """`stuck_s` is how long a statement that was given up may go on until it is killed."""
+        """`stuck_s` is how long a statement that was given up may run on until it is killed."""
         self._home = home
         self._uid = uid
         self._stuck_s = stuck_s

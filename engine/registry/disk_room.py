@@ -1,6 +1,6 @@
 """Whether a download leaves the store and the logs enough disk space.
 
-Asked before a download begins and while it goes on, as others write to the disk too. Imported by
+Asked before a download begins and while it runs, as others write to the disk too. Imported by
 `engine.jobs` and `engine.registry`.
 """
 

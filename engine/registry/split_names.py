@@ -1,6 +1,6 @@
 """The names of a split model's parts: `name-00001-of-00003.gguf`, as libllama reads them.
 
-Of a name or an address of one part, whichever it is, all are told in their order. Pure. Imported by
+From the name or address of any one part follow those of all, in order. Pure. Imported by
 `engine.jobs` and `engine.registry`.
 """
 

@@ -27,7 +27,7 @@ class Progress(msgspec.Struct, frozen=True):
 
     @property
     def words(self) -> str:
-        """As people are told."""
+        """As a sentence."""
         return f"migrating the store: {self.percent} % (schema {self.schema} of {self.newest})"
 
 

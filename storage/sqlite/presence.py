@@ -1,6 +1,6 @@
 """Whether the file of a store is where it was, and whether it is the store of its home.
 
-A process that has a file open keeps it when the file is removed: SQLite would go on writing into
+A process that has a file open keeps it when the file is removed: SQLite would keep writing into
 what cannot be found again. A file is therefore known by its inode, which is compared at each
 transaction (one `stat`), and by the id inside it. Never opens a store for writing and never
 removes a file. Imported by `storage.sqlite` and `storage.migrations`.

@@ -8,7 +8,7 @@
     controller  the four together, on the loop of `engine.control.reconcile`
     people      the verbs: start, stop, promote
 
-State is in the store alone, so that a control that is killed goes on where it was. Imported by
+State is in the store alone, so that a control that is killed resumes where it was. Imported by
 `engine.control`.
 """
 

@@ -90,7 +90,7 @@ def _plan(facts: Facts, now_us: int) -> Plan | None:
 
 
 def _cut_short(facts: Facts) -> Plan | None:
-    """The end of a test that cannot go on, or must not; None while it may."""
+    """The end of a test that cannot continue, or must not; None while it may."""
     test = facts.test
     if not facts.owned:
         said = f"The split of {test.service} was taken from the test, which has ended."
@@ -146,7 +146,7 @@ def _mark(facts: Facts) -> Plan:
 
 
 def _conclusion(facts: Facts, now_us: int) -> Plan | None:
-    """The end of a test, if its looks decide it or its time is over; None while it goes on."""
+    """The end of a test, if its looks decide it or its time is over; None while it continues."""
     test = facts.test
     healthy = test.state is State.RUNNING
     over = facts.full or (test.until_us is not None and now_us >= test.until_us)

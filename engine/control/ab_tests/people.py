@@ -1,7 +1,7 @@
 """What people ask of A/B tests: start, stop, promote.
 
-Each verb decides by the test as it is in its own transaction, so that of two people who ask at
-once one wins and the other is told. Imported by `engine.control.handlers`, through the package.
+Each verb decides by the test as it is in its own transaction, so that of two people who ask at once
+one wins and the other gets a refusal. Imported by `engine.control.handlers`, through the package.
 """
 
 from __future__ import annotations

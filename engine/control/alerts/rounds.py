@@ -2,7 +2,7 @@
 
 Not on the loop of `engine.control.reconcile`: a round is due by the clock, reads hours of samples
 and computes, and no change of the store may wait for it. Computing is done in a thread. A rule that
-cannot be evaluated is shown as faulty, its alerts are held as they are, and the others go on; a
+cannot be evaluated is shown as faulty, its alerts are held as they are, and the others continue; a
 round that cannot be stored is lost and the next one finds the same. Imported by `engine.control`.
 """
 
@@ -205,6 +205,6 @@ def evaluated(
         return decide.found(vector, samples, rule.min_samples, rule=rule.name)
     except (Faulty, errors.Invalid) as error:
         return Found(fault=str(error))
-    except Exception as error:  # noqa: BLE001 the other rules go on
+    except Exception as error:  # noqa: BLE001 the other rules continue
         _log.exception("a rule failed", rule=rule.name)
         return Found(fault=f"{type(error).__name__}: {error}")

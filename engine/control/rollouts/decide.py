@@ -121,7 +121,7 @@ def _open(facts: Facts, now_us: int) -> Plan | None:
 def _harmed(rollout: Rollout, look: Look, looks: tuple[Look, ...]) -> str:
     """What a look shows: a guard that is broken, or a comparison in which the candidate is worse.
 
-    A broken guard is told with the comparison of its rate: stable may break it as well.
+    A broken guard is reported with the comparison of its rate: stable may break it as well.
     """
     guard = next((each for each in rollout.guards if each.name == look.guard), None)
     if guard is None:

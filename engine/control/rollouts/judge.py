@@ -1,6 +1,6 @@
 """Verdicts on the guards of a rollout, from the counts of its candidate.
 
-Pure. Harm is told at every look, by tests that may be asked any number of times; of the false
+Pure. Harm is looked for at every look, by tests that may be asked any number of times; of the false
 aborts that are accepted in a whole rollout, each guard gets an equal part at each weight. Whether
 a guard holds needs no such division: a step passes only if all of its guards do. Imported by
 `engine.control.rollouts`.

@@ -1,4 +1,4 @@
-"""The rollout that an intent names, and what people are told of it and of themselves.
+"""The rollout that an intent names, and the sentences about it.
 
 Changes nothing. Imported by the verbs of `engine.control.rollouts`.
 """

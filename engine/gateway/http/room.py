@@ -34,7 +34,7 @@ class Room:
     """Connections; those that wait may be displaced."""
 
     def __init__(self) -> None:
-        """Nobody is in it."""
+        """It is empty."""
         self._addresses: dict[str, _Address] = {}
         self._where: dict[Peer, str] = {}
 

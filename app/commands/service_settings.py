@@ -1,0 +1,100 @@
+"""`paddock services set`: what a service has beside its split.
+
+Imported by `app.commands.services`, which holds the commands.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from app import (
+    errors,
+    secret_files,
+    session,
+)
+from app.commands import options
+from storage.errors import StorageError
+from storage.rollout_steps import OnLabel
+from storage.service_rows import PrefixCache
+
+app = options.group()
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The service, as clients call it.")]
+
+
+@app.command("set")
+async def set_(
+    name: Name,
+    *,
+    record_text: Annotated[
+        bool | None,
+        typer.Option("--record-text/--no-record-text", help="Keep prompts and answers."),
+    ] = None,
+    on_label: Annotated[
+        OnLabel | None,
+        typer.Option(
+            "--on-label",
+            help="When a label moves that a live release follows: at_once, or by a rollout.",
+        ),
+    ] = None,
+    prefix_cache: Annotated[
+        PrefixCache | None,
+        typer.Option(
+            "--prefix-cache",
+            help="tenant: a request never finds a prompt of another tenant in a worker's memory.",
+        ),
+    ] = None,
+    webhook_secret_file: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Holds the key that signs the messages of later rollouts; - for stdin.",
+        ),
+    ] = None,
+    reason: options.Reason = "",
+    yes: options.Yes = False,
+    as_json: options.Json = False,
+) -> None:
+    """Record texts or not, follow labels at once or by rollouts, share cached prompts or not.
+
+    The key signs what rollouts of the service send that were given none: also those that a label
+    or a manifest starts.
+    """
+    effects, arguments = [], dict[str, object]()
+    if record_text is not None:
+        arguments["record_text"] = record_text
+        effects.append("record texts" if record_text else "record no texts")
+    if on_label is not None:
+        arguments["on_label"] = on_label.value
+        effects.append(f"follow labels: {on_label.value}")
+    if prefix_cache is not None:
+        arguments["prefix_cache"] = prefix_cache.value
+        effects.append(_cached(prefix_cache))
+    if webhook_secret_file is not None:
+        effects.append("sign the messages of rollouts by this key")
+    if not effects:
+        raise errors.BadWord(
+            "Name what to set: --record-text, --no-record-text, --on-label, --prefix-cache or "
+            "--webhook-secret-file."
+        )
+    effect = f"{name}  {', '.join(effects)}"
+    agreed = session.agreed("services.set", name, effect, reason, yes=yes)
+    deposited = None
+    if webhook_secret_file is not None:
+        deposited = secret_files.deposit(webhook_secret_file, "The key of the webhooks")
+        arguments["webhook_secret"] = deposited
+    try:
+        done = await session.ask("services.set", name, arguments, reason=agreed.reason)
+    except StorageError:
+        secret_files.withdraw(deposited)
+        raise
+    if not done.ok and not done.waits:
+        secret_files.withdraw(deposited)
+    session.report(done, as_json=as_json)
+
+
+def _cached(how: PrefixCache) -> str:
+    shared = how is PrefixCache.SHARED
+    return "share cached prompts" if shared else "keep cached prompts apart by tenant"
