@@ -79,8 +79,11 @@ async def unfreeze(
 async def promote(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The staging, support-next.")],
     strategy: Annotated[
-        Strategy, typer.Option("--strategy", help="As of `paddock rollouts start`.")
-    ] = Strategy.CANARY,
+        Strategy | None,
+        typer.Option(
+            "--strategy", help="As of `paddock rollouts start`; else the production's policy."
+        ),
+    ] = None,
     reason: options.Reason = "",
     yes: options.Yes = False,
     as_json: options.Json = False,
@@ -90,8 +93,9 @@ async def promote(
         service = await services.find(s, name)
     to = service.staging_of or "no service"
     now = splits.words(splits.pairs(service.split.arms))
-    effect = f"start a rollout ({strategy.value}) of {to} to what it serves: {now}"
-    arguments: dict[str, object] = {"strategy": strategy.value}
+    how = "as its policy says, else a canary" if strategy is None else strategy.value
+    effect = f"start a rollout ({how}) of {to} to what it serves: {now}"
+    arguments: dict[str, object] = {} if strategy is None else {"strategy": strategy.value}
     await _asked("services.promote", name, effect, arguments, reason, yes=yes, as_json=as_json)
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from engine.control import loadable
 from engine.control.decisions import Refusal
-from engine.control.rollouts import starting, undoing
+from engine.control.rollouts import starting, starts, undoing
 from storage import errors, models, prompts, releases, rollouts, services, splits
 from storage.control_socket import verbs
 from storage.intents import Intent
@@ -106,7 +106,7 @@ async def _lead(s: Session, change: Change, at_us: int) -> str:
     """Start the rollout to the release that takes the place of the live one."""
     service = change.service
     candidate = next(arm.release for arm in change.arms if arm.weight_bp)
-    start = verbs.rollouts.Start(release=f"r{candidate}", strategy=Strategy(service.on_label.value))
+    start = starts.as_usual(service, f"r{candidate}", Strategy(service.on_label.value))
     try:
         done = await starting.start(s, _about(change), start, at_us)
     except (errors.Frozen, errors.NotOwner) as error:

@@ -15,7 +15,7 @@ import msgspec
 from engine.control import loadable, memory
 from engine.control.decisions import Decision, Reason
 from engine.control.handlers import handles
-from engine.control.rollouts import starting
+from engine.control.rollouts import starting, starts
 from storage import measures, releases, services, splits
 from storage.control_socket import verbs
 from storage.intents import Intent
@@ -253,10 +253,11 @@ async def promote(
         now = splits.words(splits.pairs(staging.split.arms))
         said = f"{staging.name} is split between releases ({now}); set it to one of them first."
         return Decision(Reason.INVALID, said)
+    production = await services.find(s, staging.staging_of)
     return await starting.start(
         s,
-        msgspec.structs.replace(intent, target=staging.staging_of),
-        verbs.rollouts.Start(release=f"r{served[0]}", strategy=arguments.strategy),
+        msgspec.structs.replace(intent, target=production.name),
+        starts.as_usual(production, f"r{served[0]}", arguments.strategy),
         at_us,
     )
 

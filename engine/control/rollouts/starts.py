@@ -24,6 +24,7 @@ from storage.availability import Availability, Can
 from storage.control_socket import verbs
 from storage.releases import Release
 from storage.rollout_guards import Guard
+from storage.rollout_policies import Policy
 from storage.rollout_steps import Strategy
 from storage.rollouts import State
 from storage.services import Service
@@ -103,6 +104,25 @@ async def healthy(
         and (past.ended_at_us or 0) >= since_us
         for past in await rollouts.tail(s, _PAST, service=service.name)
     )
+
+
+def as_usual(
+    service: Service, release: str, strategy: Strategy | None = None
+) -> verbs.rollouts.Start:
+    """The start of a rollout that no person has described: by the service's policy, if it has one.
+
+    Another `strategy` than the policy's comes with its own steps, and without the policy's guards
+    on copies where it makes none.
+    """
+    policy = service.rollout_policy or Policy(strategy=strategy or Strategy.CANARY)
+    fields = {name: getattr(policy, name) for name in Policy.__struct_fields__}
+    if strategy not in {None, policy.strategy}:
+        fields |= {"strategy": strategy, "steps": None}
+        if policy.guards is not None and strategy is not Strategy.SHADOW:
+            kept = (guard for guard in policy.guards if guard.counts(copies=False))
+            fields["guards"] = tuple(kept)
+    by_policy = fields["steps"] is not None
+    return verbs.rollouts.Start(release=release, by_policy=by_policy, **fields)
 
 
 async def unscored(s: Session, service: Service | None, guards: Sequence[Guard] | None) -> str:

@@ -74,9 +74,12 @@ class Set(Arguments, frozen=True, kw_only=True):
 
 
 class Promote(Arguments, frozen=True, kw_only=True):
-    """How the release of the target, a staging, is led to the traffic of its production."""
+    """How the release of the target, a staging, is led to the traffic of its production.
 
-    strategy: Strategy = Strategy.CANARY
+    Without a strategy by the rollout policy of the production, or as a canary.
+    """
+
+    strategy: Strategy | None = None
 
 
 class Remove(Arguments, frozen=True, kw_only=True):
