@@ -177,7 +177,7 @@ class Crash(Exception):
     """The process died inside a transaction."""
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(acts=st.lists(st.tuples(st.sampled_from(sorted(ACTS)), st.booleans()), max_size=14))
 async def test_a_job_only_goes_where_the_table_says_whatever_crashes(
     store: Store, acts: list[tuple[str, bool]]

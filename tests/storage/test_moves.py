@@ -157,7 +157,7 @@ async def test_an_intent_ends_once_and_only_in_an_end(store: Store) -> None:
 
 
 @settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

@@ -90,7 +90,7 @@ steps = st.lists(st.sampled_from(["undo", 1, 2, 3]), max_size=12)
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(steps=steps)
 async def test_going_back_goes_to_the_version_before_and_stays_there(

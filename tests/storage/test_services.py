@@ -123,7 +123,7 @@ async def test_users_stay_where_they_are_until_a_new_salt(store: Store) -> None:
 
 
 @settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(share=st.integers(0, 10_000), salt=st.text("abc", min_size=1, max_size=3))
 async def test_going_back_twice_changes_once(store: Store, share: int, salt: str) -> None:

@@ -53,7 +53,7 @@ def services(*found: Arm) -> list[Service]:
     ]
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(st.lists(ARMS, min_size=1, max_size=3))
 def test_every_figure_fits_its_column(found: list[Arm]) -> None:
     """No figure of the widest table is ever cut: a cut figure is a wrong one."""
@@ -65,7 +65,7 @@ def test_every_figure_fits_its_column(found: list[Arm]) -> None:
                 assert words.width(text) <= column.width, (column.title, text)
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(st.lists(ARMS, min_size=1, max_size=3), st.booleans())
 def test_eighty_cells_hold_what_an_on_call_engineer_asks_first(
     found: list[Arm], priced: bool

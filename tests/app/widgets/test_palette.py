@@ -41,7 +41,7 @@ def test_a_rule_is_as_wide_as_the_screen(title: str, right: str, width: int) -> 
     assert width - 1 <= palette.length(palette.rule(width, title, right)) <= width
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(st.lists(LINE.filter(lambda line: 0 < palette.length(line) <= 20), max_size=9))
 def test_flowing_parts_are_never_torn(parts: list[Line]) -> None:
     """Every part is whole in one of the rows."""

@@ -33,7 +33,7 @@ def least(columns: list[Column]) -> int:
     return 1 + sum(kept) + table.GAP * max(len(kept) - 1, 0)
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(COLUMNS, st.integers(min_value=1, max_value=240))
 def test_fitted_columns_never_exceed_the_width(columns: list[Column], width: int) -> None:
     """Whatever the columns: those that are shown fit, unless those that never go do not."""
@@ -42,7 +42,7 @@ def test_fitted_columns_never_exceed_the_width(columns: list[Column], width: int
     assert taken <= max(width, least(columns))
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(COLUMNS, st.integers(min_value=1, max_value=240))
 def test_columns_go_by_rank(columns: list[Column], width: int) -> None:
     """No column goes while one of a higher rank stays; one without a rank always stays."""
@@ -53,7 +53,7 @@ def test_columns_go_by_rank(columns: list[Column], width: int) -> None:
     assert not gone or max(kept, default=0) <= max(gone)
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(st.data(), COLUMNS, st.integers(min_value=1, max_value=240))
 def test_rows_are_as_wide_as_their_head(
     data: st.DataObject, columns: list[Column], width: int

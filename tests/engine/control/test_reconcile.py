@@ -101,7 +101,7 @@ _numbers = itertools.count()
 
 
 @settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     fates=st.lists(st.sampled_from(["none", "before", "within", "after"]), max_size=24),

@@ -69,7 +69,7 @@ async def test_what_is_older_than_its_days_is_forgotten(store: Store) -> None:
 
 
 @settings(
-    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     jump=st.integers(-400 * 24, 400 * 24),

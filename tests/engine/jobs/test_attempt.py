@@ -194,7 +194,7 @@ class Killed(BaseException):
 
 
 @settings(
-    max_examples=30,
+    max_examples=15,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(at=st.lists(st.tuples(st.integers(0, 9), st.booleans()), max_size=4))

@@ -145,7 +145,7 @@ def test_hostile_counts_cost_neither_time_nor_memory(tmp_path: Path, body: bytes
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.lists(st.tuples(st.integers(0, 500), st.integers(0, 255)), min_size=1, max_size=6))
 def test_damage_ends_in_a_header_or_a_sentence(

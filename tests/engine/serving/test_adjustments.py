@@ -76,7 +76,7 @@ def adjusted(logits: Floats, many: Sequence[tuple[wire.Sampling, list[int], list
     return changed
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(samplings, texts), min_size=1, max_size=5), st.integers(0, 10_000))
 def test_every_row_is_changed_as_if_it_were_alone(
     many: list[tuple[wire.Sampling, tuple[list[int], list[int]]]], seed: int
@@ -119,7 +119,7 @@ def by_llama(logits: Floats, sampling: wire.Sampling, whole: Sequence[int], wind
     return changed
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=40)
 @given(samplings, texts, st.integers(0, 9), st.integers(0, 10_000))
 def test_with_a_window_the_logits_are_those_of_llama_cpp(
     sampling: wire.Sampling, both: tuple[list[int], list[int]], window: int, seed: int

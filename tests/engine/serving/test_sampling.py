@@ -117,7 +117,7 @@ def test_a_row_that_excludes_every_token_gets_none(way: Way) -> None:
     assert math.isnan(sampling.likely(np.full(3, np.nan, np.float32), 0, 2).chosen)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=4), sizes, st.data())
 def test_the_k_best_are_exactly_the_k_best(ks: list[int], size: int, data: st.DataObject) -> None:
     """As sorting the whole vocabulary would give them, ties by token; rows do not disturb rows."""
@@ -131,7 +131,7 @@ def test_the_k_best_are_exactly_the_k_best(ks: list[int], size: int, data: st.Da
         assert np.isneginf(found[row, len(expected) :]).all()
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=40)
 @given(distinct, ways.filter(lambda way: way.temperature > 0))
 def test_only_what_the_filters_leave_is_ever_drawn(logits: Floats, way: Way) -> None:
     """Top-k, then top-p, then min-p, against the naive reference, at the ends of the interval."""
@@ -197,7 +197,7 @@ def test_many_draws_are_distributed_as_the_tempered_logits(way: Way) -> None:
     assert statistic < limit
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(batches, st.randoms(use_true_random=False))
 def test_a_row_is_drawn_alike_alone_in_company_and_in_any_order(
     batch: tuple[int, list[Way]], dice: object

@@ -46,7 +46,7 @@ changes = st.dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(arrivals, changes)
 def test_whatever_arrives_is_answered_and_every_step_is_sound(
     coming: list[Arrival], knobs: dict[int, dict[str, int]]

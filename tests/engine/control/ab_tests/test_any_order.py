@@ -145,7 +145,7 @@ async def check_units(world: World) -> None:
 
 
 @settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(promotes=st.booleans(), before=quick, then=st.lists(ops, min_size=3, max_size=10))
 @example(promotes=False, before=BEGUN, then=[("like", (20, 40)), ("turn", 1), ("like", (0, 40))])

@@ -112,9 +112,9 @@ async def test_a_receiver_that_is_dead_for_a_day_is_told_everything_in_order(
         await outbox.add("ops", hook.url)
         first, second = await outbox.queue("ops"), await outbox.queue("ops")
         tries = 0
-        for _ in range(24 * 60):
+        for _ in range(24 * 12):
             tries += await outbox.deliver()
-            outbox.now_us += MINUTE_US
+            outbox.now_us += 5 * MINUTE_US
         assert 100 < tries < 200
         assert await outbox.states() == [State.QUEUED, State.QUEUED]
         assert (await outbox.all())[0].error == "it answered 503"

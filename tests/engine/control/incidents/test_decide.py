@@ -204,4 +204,4 @@ class Box(RuleBasedStateMachine):
 
 
 TestBox = Box.TestCase
-TestBox.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestBox.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)

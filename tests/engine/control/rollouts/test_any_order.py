@@ -154,7 +154,7 @@ async def live(home: Path, work: Callable[[World], Any]) -> None:
 
 
 @settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     strategy=st.sampled_from(Strategy), hooks=st.sampled_from(HOOKS), before=quick,
@@ -188,7 +188,7 @@ async def test_whatever_happens_traffic_is_on_a_legal_split_and_nothing_is_decid
 
 
 @settings(
-    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(then=st.lists(ops.filter(lambda op: op[0] != "verb"), max_size=10))
 async def test_a_rollout_that_has_ended_is_led_on_by_people_alone(

@@ -55,7 +55,7 @@ def numbered(pieces: Iterable[bytes]) -> bytes:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(fragments.map(numbered), steps, st.booleans())
 def test_any_bytes_in_any_pieces_end_well(data: bytes, steps: list[int | str], let: bool) -> None:
     """After each step the connection has a timer, or is over; in the end it is over.
