@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 from collections.abc import Iterator
 from typing import Final
 
+import httpx
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -52,6 +54,15 @@ def _warm_starts() -> Iterator[None]:
 def cold_starts() -> Iterator[None]:
     """They do."""
     with warm_starts.cold():
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _certificates_read_once() -> Iterator[None]:
+    """Each client of a test would read them, which takes 20 ms, and nearly all speak plain HTTP."""
+    with pytest.MonkeyPatch.context() as patch:
+        once = functools.cache(httpx.create_ssl_context)
+        patch.setattr("httpx._transports.default.create_ssl_context", once)
         yield
 
 

@@ -91,12 +91,12 @@ def test_what_finishes_has_all_its_tokens_and_never_more_than_fit(coming: list[A
         assert sequence.completion_tokens == wanted
 
 
-def test_a_replay_of_thousands_ends_with_every_request_answered() -> None:
+def test_a_long_replay_ends_with_every_request_answered() -> None:
     """Bursts over hours of the scheduler's time: nothing is lost, nothing is left over."""
     dice = random.Random(7)
     coming: list[Arrival] = []
     at = 0
-    for _ in range(3000):
+    for _ in range(1500):
         at += 0 if dice.random() < 0.7 else dice.randrange(60_000)
         coming.append(
             Arrival(
@@ -111,9 +111,9 @@ def test_a_replay_of_thousands_ends_with_every_request_answered() -> None:
         )
     box = Box(slots=8, adapters=("", "lora"), knobs=Knobs(max_running=8, queue_limit=64))
     box.replay(coming, {})
-    assert sorted([*box.finished, *box.refusals]) == list(range(1, 3001))
+    assert sorted([*box.finished, *box.refusals]) == list(range(1, 1501))
     assert {refusal.code for refusal in box.refusals.values()} <= {"queue_full", "deadline"}
-    assert len(box.finished) > 1500
+    assert len(box.finished) > 750
     assert len(box.scheduler._deadlines) <= 2 * (64 + 16) + 64, "ended requests are not remembered"
 
 
