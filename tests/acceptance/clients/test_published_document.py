@@ -19,7 +19,10 @@ EXAMPLES = 150
 
 
 def test_whatever_the_document_allows_is_answered_as_it_says() -> None:
-    """No answer is a fault of the server, and each has the status, type and schema described."""
+    """No answer is a fault of the server, and each has the status, type and schema described.
+
+    What counts is the answers: schemathesis fails, too, where it cannot make an example itself.
+    """
     program = environments.program("schemathesis", "schemathesis==4.32.5")
     command = [
         *(sys.executable, "-m", "tests.fuzz.requests", "--program", str(program)),
@@ -27,7 +30,6 @@ def test_whatever_the_document_allows_is_answered_as_it_says() -> None:
     ]
     root = Path(__file__).parents[3]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
-    tried = re.search(r"^ *([\d,]+) generated", done.stdout, re.MULTILINE)
-    assert tried is not None, done.stdout[-2000:]
+    tried = re.search(r"^ *([\d,]+) generated, \1 passed$", done.stdout, re.MULTILINE)
+    assert tried is not None, done.stdout[-8000:] + done.stderr[-2000:]
     assert int(tried[1].replace(",", "")) >= REQUESTS
