@@ -85,10 +85,10 @@ def sample(logits: Floats, rows: Rows) -> Ints:
     """One token per row of logits (B, V), or `UNREAL`."""
     greedy = rows.temperature <= 0
     if greedy.all():
-        return _greedy(logits)
+        return most_likely(logits)
     tokens = np.empty(len(logits), np.int64)
     for place in np.flatnonzero(greedy):
-        tokens[place] = _greedy(logits[place : place + 1])[0]
+        tokens[place] = most_likely(logits[place : place + 1])[0]
     picks = uniforms(rows.seed, rows.position)
     limited = ~greedy & (rows.top_k > 0) & (rows.top_k < logits.shape[1])
     if limited.all():
@@ -108,8 +108,8 @@ def sample(logits: Floats, rows: Rows) -> Ints:
     return tokens
 
 
-def _greedy(logits: Floats) -> Ints:
-    """The most likely tokens; NaN counts as the largest number here."""
+def most_likely(logits: Floats) -> Ints:
+    """The most likely token of each row, or `UNREAL`; NaN counts as the largest number here."""
     tokens = np.asarray(logits.argmax(axis=1), np.int64)
     peaks = logits[np.arange(len(tokens)), tokens]
     return np.where(np.isfinite(peaks), tokens, UNREAL)

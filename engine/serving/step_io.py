@@ -91,7 +91,7 @@ def read(
     if generations:
         chosen = logits if len(places) == at else logits[places]
         raw = _change(generations, chosen, masks, vocabulary)
-        picked = sampling.sample(chosen, _parameters(generations))
+        picked = _sample(generations, chosen)
         _take(generations, picked.tolist(), chosen, raw, vocabulary, gained)
     return gained
 
@@ -141,6 +141,13 @@ def _change(
     if changed:
         adjustments.apply(logits, changed)
     return raw
+
+
+def _sample(generations: Sequence[Generation], logits: sampling.Floats) -> sampling.Ints:
+    """A token for each row; greedy ones alone need no arrays of parameters."""
+    if all(generation.temperature <= 0 for generation in generations):
+        return sampling.most_likely(logits)
+    return sampling.sample(logits, _parameters(generations))
 
 
 def _parameters(generations: Sequence[Generation]) -> sampling.Rows:
