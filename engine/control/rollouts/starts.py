@@ -61,6 +61,9 @@ def decide(wanted: Wanted, arguments: verbs.rollouts.Start) -> Decision:
         return Decision(Reason.APPLIED, said, rollout_steps.AT_ONCE)
     stable = whole(service)
     shadow = arguments.strategy is Strategy.SHADOW  # it is asked for to see the candidate first
+    if shadow and release.engine is not None and release.engine.task != "text":
+        said = f"A shadow compares texts, and {release.name} is for {release.engine.task}"
+        return Decision(Reason.INVALID, f"{said}; lead it by a canary.")
     asked = arguments.steps is not None and not arguments.by_policy
     if wanted.healthy and not asked and not shadow:
         said = f"{release.name} was healthy within the rollback window; the steps are skipped."

@@ -9,15 +9,19 @@ from typing import Any, Final
 import pytest
 import pytest_asyncio
 
-from engine.control.rollouts import planning
+from engine.control.decisions import Reason
+from engine.control.rollouts import planning, starts
 from storage import intents
+from storage.availability import Availability, Can
 from storage.control_socket import verbs
 from storage.releases import Engine, Limits, Release, Sampling, Upstream
 from storage.rollout_looks import Verdict
 from storage.rollout_steps import HOUR_S, Strategy
 from storage.rollouts import State, Why
+from storage.services import Arm, Service, Split
 from tests.engine.control.rollouts import worlds
 from tests.engine.control.rollouts.worlds import CANDIDATE, STABLE, World
+from tests.engine.execution import jobs
 
 MIRROR: Final = {"type": "mirror", "share_bp": 1000, "at_least": 310}
 STEPS: Final[list[dict[str, Any]]] = [
@@ -158,3 +162,22 @@ async def test_a_shadow_of_a_release_that_was_healthy_before_skips_nothing(world
     done = await world.ask("rollouts.start", release="r1", strategy="shadow")
     assert done.state is intents.State.APPLIED, done.outcome
     assert await world.weights() == {CANDIDATE: 10_000, STABLE: 0}
+
+
+def test_a_shadow_of_embeddings_is_refused_with_what_to_do_instead() -> None:
+    """It would wait for comparisons of texts that never come; a canary has guards for it."""
+    release = jobs.release(number=2, engine=Engine(task="embedding", pooling="last"))
+    service = Service(
+        name="search", record_text=False, version=1, created_at_us=0, created_by="kim",
+        split=Split(
+            id=1, service="search", salt="s", set_at_us=0, set_by="kim", intent_id=None,
+            arms=(Arm(release=1, weight_bp=10_000),),
+        ),
+    )  # fmt: skip
+    able = Availability(can=Can.ANSWER, reason="")
+    wanted = starts.Wanted(service=service, candidate=release, able=able)
+    shadow = verbs.rollouts.Start(release="r2", strategy=Strategy.SHADOW)
+    refused = starts.decide(wanted, shadow)
+    assert refused.reason is Reason.INVALID
+    assert "r2 is for embedding; lead it by a canary" in refused.sentence
+    assert starts.decide(wanted, verbs.rollouts.Start(release="r2")).reason is Reason.APPLIED
