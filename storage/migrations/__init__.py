@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import importlib
 import os
 import pkgutil
@@ -51,8 +52,9 @@ def every() -> list[Migration]:
     return sorted(found, key=lambda step: step.number)
 
 
+@functools.cache
 def newest() -> int:
-    """The schema that this Paddock speaks."""
+    """The schema that this Paddock speaks. It looks once: every opening of a store asks twice."""
     named = (_MODULE.fullmatch(module.name) for module in pkgutil.iter_modules(__path__))
     return max(int(found[1]) for found in named if found)
 
