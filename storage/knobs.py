@@ -45,7 +45,7 @@ DEFAULTS: Final[Mapping[str, int]] = MappingProxyType(
         "weight_background": 10,
         "prefix_cache": 1,
         "prefill_ms": 180,
-        "prefill_every": 24,
+        "prefill_every": 32,
         "backend_sampling": 1,
     }
 )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _LONGEST_US: Final = 1_000_000
 """Prompts wait no longer than this after the last step with prompts."""
-_MANY: Final = 0.4
+_MANY: Final = 0.33
 """They do not wait when there are so many of them for each stream that would stall."""
 _HIDDEN: Final = 1.2
 """A step that takes at most so many times one without prompts is no stall."""

@@ -53,7 +53,7 @@ class Knobs:
     weight_background: int = 10
     prefix_cache: int = 1
     prefill_ms: int = 180
-    prefill_every: int = 24
+    prefill_every: int = 32
     backend_sampling: int = 1
 
     def changed(self, values: Mapping[str, int]) -> Knobs:
