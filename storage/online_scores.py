@@ -16,14 +16,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
 from storage import ledger, measures, requests, rollout_guards, services
-from storage.requests import Outcome, RequestRow
+from storage.requests import Class, Outcome, RequestRow
 from storage.rollout_guards import Guard
 from storage.service_rows import Service
 from storage.store import insert_new
-from storage.texts import TextRow
 
 WHOLE_BP: Final = 10_000
-_DEPTH: Final = 20
 
 
 class ScoringRow(SQLModel, table=True):
@@ -71,14 +69,13 @@ class Scored(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
-    """A recorded answer that may be scored; `number` is its request's."""
+    """An answer that may be scored if its text is recorded; `number` is its request's."""
 
     number: int
     request_id: str
     release: int
     at_us: int
     finish_reason: str | None
-    completion: str
 
 
 class Rate(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,33 +140,35 @@ async def set(
     return before
 
 
-async def candidates(s: AsyncSession, of: Scoring, limit: int) -> tuple[list[Candidate], int]:
-    """The next recorded answers of a service, oldest first, and up to which request they are all.
+async def candidates(s: AsyncSession, of: Scoring, within: int) -> tuple[list[Candidate], int]:
+    """A service's answers among the next `within` requests of the box, and the last of these.
 
-    Bounded also where no text is recorded, so that no run looks through millions of requests.
+    Oldest first, without their texts, so that those that are not in the share cost little. What
+    the box asked for itself, in class background, is left out as other guards leave it out.
     """
-    newest = await requests.last(s)
-    until = min(newest, of.cursor + limit * _DEPTH)
+    until = min(await requests.last(s), of.cursor + within)
     query = (
         select(
-            col(RequestRow.number), col(RequestRow.id), col(RequestRow.release),
-            col(RequestRow.at_us), col(RequestRow.finish_reason), col(TextRow.completion),
+            col(RequestRow.number), col(RequestRow.text_id), col(RequestRow.release),
+            col(RequestRow.at_us), col(RequestRow.finish_reason),
         )
-        .join_from(RequestRow, TextRow, col(TextRow.request_id) == col(RequestRow.text_id))
         .where(
             col(RequestRow.service) == of.service,
             col(RequestRow.number) > of.cursor,
             col(RequestRow.number) <= until,
             col(RequestRow.outcome) == Outcome.OK.value,
+            col(RequestRow.class_) != Class.BACKGROUND.value,
             col(RequestRow.release).is_not(None),
         )
         .order_by(col(RequestRow.number))
-        .limit(limit)
     )  # fmt: skip
-    names = ("number", "request_id", "release", "at_us", "finish_reason", "completion")
-    rows = await s.execute(query)
-    found = [msgspec.convert(dict(zip(names, row, strict=True)), Candidate) for row in rows]
-    return found, found[-1].number if len(found) == limit else until
+    return [
+        Candidate(
+            number=number or 0, request_id=id, release=release or 0, at_us=at_us,
+            finish_reason=reason,
+        )
+        for number, id, release, at_us, reason in await s.execute(query)
+    ], until  # fmt: skip
 
 
 async def record(s: AsyncSession, service: str, cursor: int, scored: list[Scored]) -> None:

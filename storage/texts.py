@@ -5,8 +5,8 @@ Written by the gateway; read through `storage.requests`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, ClassVar
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, Final
 
 import msgspec
 from sqlalchemy import delete, select
@@ -14,6 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
 from storage.store import upsert
+
+_AT_ONCE: Final = 500
 
 
 class TextRow(SQLModel, table=True):
@@ -71,6 +73,17 @@ async def of(s: AsyncSession, request_id: str) -> Text | None:
     """The text of a request, None when it was not stored or has been pruned."""
     row = await s.get(TextRow, request_id)
     return None if row is None else msgspec.convert(row, Text, from_attributes=True)
+
+
+async def completions(s: AsyncSession, request_ids: Sequence[str]) -> dict[str, str]:
+    """The answers to requests, by their ids; those that are not stored are left out."""
+    found: dict[str, str] = {}
+    for at in range(0, len(request_ids), _AT_ONCE):
+        query = select(col(TextRow.request_id), col(TextRow.completion)).where(
+            col(TextRow.request_id).in_(request_ids[at : at + _AT_ONCE])
+        )
+        found.update((row[0], row[1]) for row in await s.execute(query))
+    return found
 
 
 async def prune(s: AsyncSession, before_us: int, limit: int = 2_000) -> int:

@@ -1,28 +1,37 @@
 """Online scoring: a share of recorded answers is checked after the fact, a few at a time.
 
-By the minute, in control, with checks that cost microseconds each; while many wait, the oldest are
-scored first and the rest in the following minutes. Which answers are in the share follows from
-their ids, so a run that is repeated scores the same ones. Imported by `engine.control`.
+By the minute, in control, with checks that cost a fraction of a millisecond each. A run goes on
+until it is at the newest request, within bounds; where a box answers more, the oldest are scored
+first and the rest in the following minutes. Which answers are in the share follows from their ids,
+so a run that is repeated scores the same ones. Imported by `engine.control`.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Final
 
+import msgspec
 import structlog
 
 from engine.control.decisions import Decision, Reason
 from engine.control.handlers import handles
 from engine.judging import online_checks
-from storage import errors, online_scores
+from storage import errors, online_scores, texts
 from storage.control_socket import verbs
 from storage.intents import Intent
 from storage.online_scores import WHOLE_BP, Candidate, Scored, Scoring
 from storage.store import Session, Store
 
+PAGE: Final = 5_000
+"""Requests of the box that one read looks through for a service's answers."""
 AT_ONCE: Final = 500
-"""Answers of a service that one run looks at."""
+"""Answers whose texts are held, and that are written, at once."""
+PAGES: Final = 40
+"""Reads of a run for a service: those of a box that answers 3,000 requests a second."""
+ANSWERS: Final = 6_000
+"""Answers of a service after which a run ends though more wait: 100 in a second."""
 
 _log = structlog.get_logger("control.scoring")
 
@@ -54,20 +63,43 @@ class Scorer:
             async with self._store.read() as s:
                 known = await online_scores.every(s)
             for scoring in known:
-                done += await self._store.write(lambda s, of=scoring: _score(s, of), nudge=False)  # type: ignore[misc]
+                done += await self._score(scoring)
         except errors.StorageError as error:
             _log.warning("answers were not scored", error=str(error))
         return done
 
+    async def _score(self, of: Scoring) -> int:
+        """Score a service up to the newest request, or as far as the bounds allow."""
+        done = 0
+        for _ in range(PAGES):
+            async with self._store.read() as s:
+                found, upto = await online_scores.candidates(s, of, PAGE)
+            if upto <= of.cursor:
+                break
+            chosen = [each for each in found if sampled(each.request_id, of.share_bp)]
+            for at in range(0, len(chosen), AT_ONCE):
+                part = chosen[at : at + AT_ONCE]
+                last = at + AT_ONCE >= len(chosen)
+                done += await self._part(of.service, part, upto if last else part[-1].number)
+            if not chosen:
+                await self._keep(of.service, upto, [])
+            if done >= ANSWERS:
+                break
+            of = msgspec.structs.replace(of, cursor=upto)
+        return done
 
-async def _score(s: Session, of: Scoring) -> int:
-    found, upto = await online_scores.candidates(s, of, AT_ONCE)
-    if upto <= of.cursor:
-        return 0
-    chosen = [each for each in found if sampled(each.request_id, of.share_bp)]
-    scored = [each for candidate in chosen for each in checks(of.service, candidate)]
-    await online_scores.record(s, of.service, upto, scored)
-    return len(chosen)
+    async def _part(self, service: str, chosen: Sequence[Candidate], upto: int) -> int:
+        async with self._store.read() as s:
+            told = await texts.completions(s, [each.request_id for each in chosen])
+        having = [each for each in chosen if each.request_id in told]
+        scored = [row for each in having for row in checks(service, each, told[each.request_id])]
+        await self._keep(service, upto, scored)
+        return len(having)
+
+    async def _keep(self, service: str, upto: int, scored: list[Scored]) -> None:
+        await self._store.write(
+            lambda s: online_scores.record(s, service, upto, scored), nudge=False
+        )
 
 
 def sampled(request_id: str, share_bp: int) -> bool:
@@ -76,12 +108,12 @@ def sampled(request_id: str, share_bp: int) -> bool:
     return int.from_bytes(digest) % WHOLE_BP < share_bp
 
 
-def checks(service: str, of: Candidate) -> list[Scored]:
+def checks(service: str, of: Candidate, completion: str) -> list[Scored]:
     """All checks of an answer."""
     return [
         Scored(
             request_id=of.request_id, scorer=name, service=service, release=of.release,
-            at_us=of.at_us, passed=check(of.completion, of.finish_reason),
+            at_us=of.at_us, passed=check(completion, of.finish_reason),
         )
         for name, check in online_checks.CHECKS.items()
     ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 import msgspec
@@ -17,7 +17,7 @@ from storage import errors, online_scores, requests, texts
 from storage import store as stores
 from storage.home import paths as homes
 from storage.home.paths import Home
-from storage.requests import Outcome
+from storage.requests import Class, Outcome
 from storage.store import Session, Store
 from storage.texts import Text
 from tests.storage import fixtures
@@ -36,16 +36,38 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 
 async def answer(store: Store, number: int, completion: str | None, **changes: object) -> None:
     """A request of the service support that was answered; without a text where it is None."""
+    await answers(store, [number], completion, **changes)
+
+
+async def answers(
+    store: Store, numbers: Iterable[int], completion: str | None = "fine", **changes: object
+) -> None:
+    """Several of them, recorded at once."""
     told = {"service": "support", "release": 1, "finish_reason": "stop", "outcome": Outcome.OK}
-    request = msgspec.structs.replace(fixtures.request(number), **told | changes)
+    made = [
+        msgspec.structs.replace(fixtures.request(number), **told | changes) for number in numbers
+    ]
 
     async def work(s: Session) -> None:
-        await requests.record(s, [request])
+        await requests.record(s, made)
         if completion is not None:
-            text = Text(request_id=request.id, prompt="?", completion=completion, at_us=1)
-            await texts.record(s, [text])
+            await texts.record(
+                s,
+                [
+                    Text(request_id=each.id, prompt="?", completion=completion, at_us=1)
+                    for each in made
+                ],
+            )
 
     await store.write(work)
+
+
+async def cursor(store: Store) -> int:
+    """Up to which request the answers of support are scored."""
+    async with store.read() as s:
+        found = await online_scores.find(s, "support")
+    assert found is not None
+    return found.cursor
 
 
 async def set_(store: Store, share_bp: int) -> None:
@@ -83,19 +105,42 @@ async def test_answers_are_scored_from_when_it_is_switched_on_and_once(store: St
     assert await Scorer(store).run() == 0
 
 
-async def test_a_run_looks_at_so_many_answers_and_the_next_goes_on(
+async def test_a_run_reaches_the_newest_request_of_a_busy_service(
+    store: Store,
+) -> None:
+    """Answers that are not in the share count for nothing: 700 are passed over in one run."""
+    await set_(store, 100)
+    await answers(store, range(1, 701))
+    chosen = sum(scoring.sampled(fixtures.request(number).id, 100) for number in range(1, 701))
+    assert await Scorer(store).run() == chosen > 0
+    assert await cursor(store) == 700
+
+
+async def test_a_run_ends_within_its_bounds_and_the_next_goes_on(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """None is left out, and none scored twice; without texts the cursor goes on as well."""
+    monkeypatch.setattr(scoring, "PAGE", 4)
     monkeypatch.setattr(scoring, "AT_ONCE", 2)
+    monkeypatch.setattr(scoring, "ANSWERS", 3)
+    monkeypatch.setattr(scoring, "PAGES", 3)
     await set_(store, 10_000)
-    for number in range(1, 6):
-        await answer(store, number, "fine")
-    assert [await Scorer(store).run() for _ in range(4)] == [2, 2, 1, 0]
-    for number in range(6, 100):
-        await answer(store, number, None)
-    await answer(store, 100, "fine")
-    assert [await Scorer(store).run() for _ in range(4)] == [0, 0, 1, 0]
+    await answers(store, range(1, 6))
+    assert [await Scorer(store).run() for _ in range(3)] == [4, 1, 0]
+    await answers(store, range(6, 20), completion=None)
+    await answers(store, [20])
+    assert await Scorer(store).run() == 0
+    assert await cursor(store) == 17
+    assert await Scorer(store).run() == 1
+    assert (await rates(store))[1, "answered"] == (6, 6)
+
+
+async def test_what_the_box_asks_for_itself_is_not_scored(store: Store) -> None:
+    """Guards on requests leave class background out, so those on scores do."""
+    await set_(store, 10_000)
+    await answers(store, [1], class_=Class.BACKGROUND)
+    await answers(store, [2], class_=Class.BATCH)
+    assert await Scorer(store).run() == 1
 
 
 async def test_only_a_service_that_there_is_can_be_scored(store: Store) -> None:
