@@ -14,7 +14,8 @@ import msgspec
 
 from engine.chat_syntax import forced, lazy, parser
 from engine.chat_syntax.parser import Parser
-from engine.chat_syntax.syntax import Family, Gained
+from engine.chat_syntax.syntax import Family, Gained, Schemas
+from engine.execution import failures
 from engine.execution.job import CallDelta, Chat, Delta, Job
 from engine.serving import wire
 
@@ -107,6 +108,9 @@ def parsing(
     A call that has to be made is begun by the prompt, without reasoning, and held to the schemas of
     the tools. A call that the model makes by itself is held where its arguments begin. Beside tools
     a constraint describes the answer that is no call. `controls` are the model's control tokens.
+
+    Raises:
+        failures.Invalid: a strict tool cannot be held to its schema in the syntax of the family.
     """
     chat = job.input
     if not isinstance(chat, Chat):
@@ -138,11 +142,12 @@ def parsing(
         trial, constraint = (_either(each, constraint) for each in (call.trial, call.grammar))
     elif schemas:
         strict = frozenset(tool.name for tool in offered if tool.strict)
-        found = lazy.of(family, schemas, strict, controls)
+        found = _lazy(family, schemas, strict, controls)
         if found is not None:
             constraint = wire.Constraint("grammar", found.grammar, "tools")
             begins = wire.Begins(found.patterns, found.armed, found.begun)
-            trial = constraint if strict else None  # that of other tools is always the same
+            if strict:  # what holds others is always the same
+                trial = wire.Constraint("grammar", found.trial, "tools")
     opening = "" if opened or family.channels else _opening(job, family, tail)
     begun = _FINAL if family.channels and job.constraint is not None else ""
 
@@ -160,6 +165,21 @@ def parsing(
         begins=begins,
         trial=trial,
     )
+
+
+def _lazy(
+    family: Family, schemas: Schemas, strict: Collection[str], controls: Collection[str]
+) -> lazy.Lazy | None:
+    """How the calls are held that a model makes by itself."""
+    try:
+        return lazy.of(family, schemas, strict, controls)
+    except lazy.Unwritable as error:
+        raise failures.Invalid(
+            f"the arguments of tool {error.tool} cannot be held to its schema in this model's"
+            " syntax; leave strict out, or set tool_choice to required",
+            code="unsupported_parameter",
+            param="tools",
+        ) from error
 
 
 def _either(calls: str, answer: wire.Constraint) -> wire.Constraint:

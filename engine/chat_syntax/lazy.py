@@ -34,13 +34,23 @@ _BRACE: Final = r"(?=\{)"
 class Lazy:
     """`patterns`, `armed` and `begun` say where arguments begin, `grammar` what follows.
 
-    As `engine.serving.wire.Begins` has it: the grammar begins with the name of the tool.
+    As `engine.serving.wire.Begins` has it: the grammar begins with the name of the tool. `trial` is
+    the same for a vocabulary without the model's control tokens.
     """
 
     patterns: tuple[str, ...]
     armed: tuple[str, ...]
     begun: str
     grammar: str
+    trial: str
+
+
+class Unwritable(Exception):
+    """The arguments of a strict tool cannot be held to its schema in this syntax."""
+
+    def __init__(self, tool: str) -> None:
+        super().__init__(tool)
+        self.tool = tool
 
 
 def of(
@@ -49,29 +59,37 @@ def of(
     """How calls of these tools are held; None where nothing can be.
 
     `strict` are the tools that are held to their schemas, `controls` the model's control tokens.
+
+    Raises:
+        Unwritable: one of `strict` cannot be.
     """
     calls = family.calls
     if family.channels:
-        return Lazy((_CHANNEL,), (), "", _json(tools, strict))
+        return _alike((_CHANNEL,), (), "", _json(tools, strict))
     if isinstance(calls, JsonCalls):
         pattern = _KEYED if calls.keyed else _OBJECT
-        return Lazy((pattern,), () if calls.bare else calls.opens, "", _json(tools, strict))
+        return _alike((pattern,), () if calls.bare else calls.opens, "", _json(tools, strict))
     if isinstance(calls, HeadedCalls):
         headed = re.escape(calls.call) + calls.head.pattern + _BRACE
         patterns = (headed,) if calls.json is None else (headed, _OBJECT)
-        return Lazy(
+        return _alike(
             patterns,
             () if calls.json is None else (calls.call,),
             family.given,
             _json(tools, strict),
         )
     if isinstance(calls, TaggedCalls) and strict:
-        grammar = _tagged(calls, tools, strict, controls)
+        grammar, trial = (_tagged(calls, tools, strict, known) for known in (controls, ()))
         end = _BRACE.replace(r"\{", NEXT_TAG) if calls.call_end == NEXT_TAG else calls.call_end
         end = end if calls.call_end == NEXT_TAG else re.escape(end)
         pattern = re.escape(calls.call) + calls.name.pattern + end
-        return None if grammar is None else Lazy((pattern,), (), "", grammar)
+        return Lazy((pattern,), (), "", grammar, trial)
     return None
+
+
+def _alike(patterns: tuple[str, ...], armed: tuple[str, ...], begun: str, grammar: str) -> Lazy:
+    """With a grammar that names no control tokens."""
+    return Lazy(patterns, armed, begun, grammar, grammar)
 
 
 def _json(tools: Schemas, strict: Collection[str]) -> str:
@@ -92,14 +110,13 @@ def _json(tools: Schemas, strict: Collection[str]) -> str:
 
 def _tagged(
     form: TaggedCalls, tools: Schemas, strict: Collection[str], controls: Collection[str]
-) -> str | None:
+) -> str:
     lines, options = [], []
     for place, name in enumerate(name for name in tools if name in strict):
         rules = written.tagged(form, f"t{place}", tools[name], controls)
-        if rules is not None:
-            options.append(f"{json.dumps(name)} LINE t{place}")
-            lines.append(rules)
-    if not options:
-        return None
+        if rules is None:
+            raise Unwritable(name)
+        options.append(f"{json.dumps(name)} LINE t{place}")
+        lines.append(rules)
     start = f'start: {" | ".join(options)}\nLINE: "\\n"\n'
     return start + "".join(lines) + written.TERMINALS

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 from engine.chat_syntax import tagged_calls
@@ -25,6 +25,16 @@ TERMINALS: Final = "WS: /[ \\n\\t]{1,8}/\nANY: /(.|\\n)*/\n"
 _TOKEN: Final = re.compile(r"<[^<>\s]+>")
 _NUMBERS: Final = {"integer": "number"}
 _DEFINED: Final = ("$defs", "definitions")
+_COMBINED: Final = frozenset(
+    {"$ref", "$dynamicRef", "anyOf", "oneOf", "allOf", "not", "if", "then", "else"}
+)
+_OF_OBJECTS: Final = _COMBINED | {
+    "const", "enum", "patternProperties", "propertyNames", "minProperties", "maxProperties",
+    "dependencies", "dependentRequired", "dependentSchemas",
+}  # fmt: skip
+"""What says more of the arguments than a list of them does."""
+_OF_TEXTS: Final = _COMBINED | {"pattern", "format", "minLength", "maxLength"}
+"""What says more of a text than that it is one of several."""
 
 
 def mark(text: str, controls: Collection[str]) -> str | None:
@@ -51,14 +61,14 @@ def tagged(
 ) -> str | None:
     """The rules for everything after the name of a call, the first of them `rule`.
 
-    Arguments come in the order of the schema. A text is free unless it is one of several. None
-    where the form, or the schema, cannot be written as a grammar.
+    Arguments come in the order of the schema, and none that it does not list. A text is free unless
+    it is one of several. None where the form, or the schema, cannot be written as a grammar.
     """
-    known, properties = schema or {}, (schema or {}).get("properties", {})
+    known = schema or {}
+    properties, required = known.get("properties", {}), known.get("required", ())
     close = mark(form.close, controls)
-    if close is None or not isinstance(properties, Mapping):
+    if close is None or not isinstance(properties, Mapping) or not _listed(known):
         return None
-    required = known.get("required", ())
     order, rules = [], []
     for place, key in enumerate(properties):
         name = f"{rule}_{place}"
@@ -70,38 +80,111 @@ def tagged(
     return f"{rule}: WS? {' '.join(order)} {close}\n" + "".join(rules)
 
 
+def _listed(root: Mapping[str, Any]) -> bool:
+    """Whether the arguments are those of a list, each with a schema that is its own."""
+    kind, properties = root.get("type", "object"), root.get("properties", {})
+    return (
+        "object" in (kind if isinstance(kind, list) else [kind])
+        and _OF_OBJECTS.isdisjoint(root)
+        and all(key in properties for key in root.get("required", ()))
+        and bool(properties or not root.get("additionalProperties"))
+    )
+
+
 def _argument(
     form: TaggedCalls, name: str, root: Mapping[str, Any], key: str, controls: Collection[str]
 ) -> str | None:
     """The rules of one argument, the first of them `name`."""
-    as_text = tagged_calls.is_text(root, key)
     described = root["properties"][key]
-    described = described if isinstance(described, Mapping) else {}
-    kind = "string" if as_text else str(described.get("type", ""))
-    said = form.typed.format(key=key, text=str(as_text).lower(), type=_NUMBERS.get(kind, kind))
-    head = mark(f"{form.item}{said}{form.item_end}", controls)
+    described = {} if described is True else described
+    if not isinstance(described, Mapping):
+        return None
+    as_text = tagged_calls.is_text(root, key)
+    if "{type}" not in form.typed:
+        begin = _begin(form, key, "", controls, as_text=as_text)
+        value = _value(form, name, root, described, key, controls, as_text=as_text)
+        return None if begin is None or value is None else f"{name}: {begin} {value}"
+    kinds = described.get("type", "string" if as_text else [])
+    rules, options = [], []
+    for place, kind in enumerate(kinds if isinstance(kinds, list) else [kinds]):
+        one, inner, text = f"{name}_{place}", {**described, "type": kind}, kind == "string"
+        begin = _begin(form, key, kind, controls, as_text=text)
+        value = _value(form, one, root, inner, key, controls, as_text=text)
+        if begin is None or value is None:
+            return None
+        rules.append(f"{one}: {begin} {value}")
+        options.append(one)
+    return f"{name}: {' | '.join(options)}\n{''.join(rules)}" if options else None
+
+
+def _begin(
+    form: TaggedCalls, key: str, kind: str, controls: Collection[str], *, as_text: bool
+) -> str | None:
+    """The tags before a value; None where they would not be read back as they are meant."""
+    label = form.typed.format(key=key, text=str(as_text).lower(), type=_NUMBERS.get(kind, kind))
+    again = form.key.fullmatch(label)
+    if again is None or again["key"] != key or form.item_end in label or "<" in key:
+        return None
+    head = mark(f"{form.item}{label}{form.item_end}", controls)
     before = mark(form.value, controls) if form.value else ""
+    if head is None or before is None:
+        return None
+    return f"{head} WS? {before}" if before else head
+
+
+def _value(
+    form: TaggedCalls,
+    name: str,
+    root: Mapping[str, Any],
+    described: Mapping[str, Any],
+    key: str,
+    controls: Collection[str],
+    *,
+    as_text: bool,
+) -> str | None:
+    """A value and the tag after it, and perhaps a rule for its text."""
     end = form.value_end.replace("{key}", key)
     after = mark(end, controls)
-    if head is None or before is None or after is None or "<" in key:
+    fold = '"\\n"? ' if form.folded else ""
+    if after is None or (as_text and not _OF_TEXTS.isdisjoint(described)):
         return None
-    begin = f"{name}: {head}" + (f" WS? {before}" if before else "")
-    fold, options = '"\\n"? ' if form.folded else "", described.get("enum")
     if not as_text:
         held = _held(root, described)
-        return None if held is None else f"{begin} {fold}{held} {fold}{after} WS?\n"
-    if options:
-        some = " | ".join(json.dumps(each, ensure_ascii=False) for each in options)
-        return f"{begin} {fold}({some}) {fold}{after} WS?\n"
+        return None if held is None else f"{fold}{held} {fold}{after} WS?\n"
+    if "enum" in described or "const" in described:
+        some = _some(described, end)
+        return f"{fold}({some}) {fold}{after} WS?\n" if some else None
     if any(end.startswith(each) for each in controls):  # which no text has within it
-        return f"{begin} ANY? {after} WS?\n"
-    return f"{begin} {name}_text WS?\n{name}_text[lazy]: ANY {json.dumps(end)}\n"
+        return f"ANY? {after} WS?\n"
+    return f"{name}_text WS?\n{name}_text[lazy]: ANY {json.dumps(end)}\n"
+
+
+def _some(described: Mapping[str, Any], end: str) -> str:
+    """The texts of an `enum`, or the one of a `const`; empty where there are none."""
+    options = described.get("enum", [described.get("const")])
+    texts = [each for each in options if isinstance(each, str)] if isinstance(options, list) else []
+    if "const" in described:
+        texts = [each for each in texts if each == described["const"]]
+    if any(end in each for each in texts):
+        return ""
+    return " | ".join(json.dumps(each, ensure_ascii=False) for each in texts)
 
 
 def _held(root: Mapping[str, Any], described: Mapping[str, Any]) -> str | None:
     """A value as JSON; None where its schema refers to what is not within it."""
-    defined = {each: root[each] for each in _DEFINED if each in root}
-    if "#/" in json.dumps(described) and not defined:
+    held = {**{each: root[each] for each in _DEFINED if each in root}, **described}
+    within = tuple(f"#/{each}/" for each in _DEFINED if each in held)
+    if any(not (within and each.startswith(within)) for each in _references(held)):
         return None
-    held = json.dumps({**defined, **described, **SPACING}, ensure_ascii=False)
-    return f"%json {held}"
+    return f"%json {json.dumps({**held, **SPACING}, ensure_ascii=False)}"
+
+
+def _references(schema: Any) -> Iterator[str]:
+    """What a schema refers to."""
+    if isinstance(schema, Mapping):
+        if isinstance(schema.get("$ref"), str):
+            yield schema["$ref"]
+        schema = list(schema.values())
+    if isinstance(schema, list):
+        for each in schema:
+            yield from _references(each)

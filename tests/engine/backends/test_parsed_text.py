@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from engine.backends import parsed_text
 from engine.chat_syntax import families
+from engine.execution import failures
 from engine.execution.job import CallDelta, Chat, Message, Tool
 from engine.serving import wire
+from engine.serving.constraints import check
 from tests.engine.execution import jobs
 
 TOOL = Tool("weather", None, {"type": "object"})
@@ -109,6 +113,24 @@ def test_a_call_that_the_model_makes_is_held_where_its_arguments_begin() -> None
     assert (lax.prefix, lax.after, lax.opening) == ("", "</think>", "<think>")
     assert parsing().begins is None
     assert parsing(tools=(TOOL,), tool_choice="none").constraint is None
+
+
+def test_a_strict_tool_is_tried_without_control_tokens_or_refused_by_its_name() -> None:
+    """Where the tags of a family are control tokens, and where they cannot hold its schema."""
+    family = families.of("<|open|><|close|><|sep|>")
+
+    def of(schema: dict[str, Any]) -> parsed_text.Parsing:
+        tools = (Tool("weather", None, schema, strict=True), Tool("disk"))
+        job = jobs.job(input=Chat((Message("user", "Rome?"),), tools=tools))
+        return parsed_text.parsing(job, family, PROMPT, {"<|open|>", "<|close|>", "<|sep|>"})
+
+    held = of({"type": "object"})
+    assert held.trial is not None
+    assert held.trial != held.constraint
+    assert check.fault(held.trial, check.tokenizer()) is None
+    with pytest.raises(failures.Invalid, match="arguments of tool weather cannot") as refused:
+        of({"anyOf": [{"type": "object"}]})
+    assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "tools")
 
 
 def test_an_answer_is_over_once_the_only_call_that_may_be_made_is_complete() -> None:

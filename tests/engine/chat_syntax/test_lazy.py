@@ -144,3 +144,85 @@ def test_what_refers_within_its_schema_is_found() -> None:
         for text in (good, good.replace("1", '"x"')):
             whole = taken(PartMatcher(compiled, BYTES, begins), text) == text
             assert whole == (text == good), json.dumps([name, text])
+
+
+TAGS = ("<|open|>", "<|sep|>", "<|close|>")
+
+
+def texts(name: str, schema: dict[str, Any], *arguments: str) -> list[bool]:
+    """Which of these a family's call of the strict tool `f` may hold, from its first argument."""
+    found = lazy.of(FAMILIES[name], {"f": schema}, ("f",), ())
+    assert found is not None
+    compiled = grammars.compiled(BYTES, wire.Constraint("grammar", found.grammar))
+    begins = wire.Begins(found.patterns, found.armed, found.begun)
+    begun = {"kimi-k3": '<|open|>call tool="f"<|sep|>', "qwen-xml": "<function=f>"}[name]
+    return [
+        taken(PartMatcher(compiled, BYTES, begins), begun + text) == begun + text
+        for text in arguments
+    ]
+
+
+def test_what_is_tried_names_no_control_token() -> None:
+    """The process that tries grammars has a vocabulary without the model's own."""
+    found = lazy.of(FAMILIES["kimi-k3"], CLOSED, tuple(CLOSED), TAGS)
+    assert found is not None
+    assert "<|open|> " in found.grammar
+    grammars.compiled(BYTES, wire.Constraint("grammar", found.trial))
+    with pytest.raises(grammars.Unholdable, match="unknown special token"):
+        grammars.compiled(BYTES, wire.Constraint("grammar", found.grammar))
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "#/$defs/all", "$defs": {"all": {"type": "object"}}},
+        {"anyOf": [{"properties": {"a": {"type": "integer"}}}]},
+        {"properties": {}, "required": ["a"]},
+        {"additionalProperties": {"type": "string"}},
+        {"properties": {"a<b": {"type": "string"}}},
+        {"properties": {"a": {"$ref": "#/properties/b"}, "b": {}}},
+        {"properties": {"a": {"$ref": "#"}}, "$defs": {}},
+        {"properties": {"a": {"type": "string", "pattern": "x"}}},
+        {"properties": {"a": {"type": "string", "minLength": 2}}},
+        {"properties": {"a": {"type": "string", "enum": "abc"}}},
+        {"properties": {"a": {"type": "string", "enum": [1]}}},
+        {"properties": {"a": False}},
+    ],
+)
+def test_a_strict_schema_that_tags_cannot_hold_is_refused(schema: dict[str, Any]) -> None:
+    """It is not left free in silence, nor held to less or more than it says."""
+    with pytest.raises(lazy.Unwritable) as refused:
+        lazy.of(FAMILIES["qwen-xml"], {"ok": CLOSED["get_time"], "bad": schema}, ("ok", "bad"), ())
+    assert refused.value.tool == "bad"
+    assert lazy.of(FAMILIES["qwen-xml"], {"bad": schema}, (), ()) is None
+
+
+def test_a_control_token_that_no_grammar_can_name_is_no_reason_to_leave_a_tool_free() -> None:
+    """Such as DeepSeek's and MiniMax's."""
+    for name, token in (("deepseek-dsml", "｜DSML｜"), ("minimax-m3", "]<]minimax[>[")):
+        with pytest.raises(lazy.Unwritable):
+            lazy.of(FAMILIES[name], CLOSED, tuple(CLOSED), (token,))
+
+
+def test_a_text_is_one_of_those_that_its_schema_names() -> None:
+    """By `enum`, of which only texts count, and by `const`."""
+    one = {"type": "object", "properties": {"a": {"type": "string", "enum": ["x", 1]}}}
+    said = [f"<parameter=a>{text}</parameter></function>" for text in ("x", "1", "y")]
+    assert texts("qwen-xml", one, *said) == [True, False, False]
+    one["properties"] = {"a": {"type": "string", "const": "y"}}
+    assert texts("qwen-xml", one, *said) == [False, False, True]
+
+
+def test_a_tag_that_says_the_type_says_one_of_those_of_the_schema() -> None:
+    """A model is not made to write a list of types, and may write null where the schema does."""
+    schema = {"properties": {"a": {"type": ["string", "null"], "enum": ["x", None]}}}
+    said = [
+        f'<|open|>argument key="a" type="{kind}"<|sep|>{value}<|close|>argument<|sep|>'
+        for kind, value in (
+            ("string", "x"), ("null", "null"), ("string", "null"), ("number", "1"),
+            ("['string', 'null']", "x"), ("", "x"),
+        )
+    ]  # fmt: skip
+    assert texts("kimi-k3", schema, *said) == [True, True, False, False, False, False]
+    with pytest.raises(lazy.Unwritable):
+        lazy.of(FAMILIES["kimi-k3"], {"f": {"properties": {"a": {}}}}, ("f",), ())
