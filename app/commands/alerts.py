@@ -114,7 +114,9 @@ async def get(number: Number, at: options.At = None, as_json: options.Json = Fal
             active = await past_alerts.active(s, at_us)
             lasting = await past_alerts.silenced(s, at_us)
             incident = await past_alerts.joined(s, number, at_us)
-        events = [each for each in await alert_events.of(s, number) if each.at_us <= now]
+        events = await alert_events.of(s, number)
+        if at_us is not None:
+            events = [each for each in events if each.at_us <= at_us]
         muted = alert_muting.muted(active, lasting, now)
         quiet = await figures.silenced(s, alert, now)
     rows = figures.lines(alert, muted.get(number), events, incident, quiet)

@@ -247,11 +247,11 @@ async def furnished(tmp_path: Path) -> AsyncIterator[Desk]:
 @pytest.mark.parametrize(
     ("architecture", "template", "said"),
     [
-        ("bert", "", "x@1.0.0 cannot answer: bert is an encoder"),
+        ("bert", "", "x@1.0.0 cannot answer: its file does not say how to pool"),
         ("llama", "{% for %}", "x@1.0.0 cannot answer: its chat template fails: Expected an exp"),
     ],
 )
-async def test_a_model_that_cannot_chat_gets_no_release(
+async def test_a_model_that_cannot_answer_gets_no_release(
     furnished: Desk, tmp_path: Path, architecture: str, template: str, said: str
 ) -> None:
     """It is registered and says why; no worker is started to die of requests."""
