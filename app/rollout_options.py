@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from app import errors
-from storage import rollout_guards, rollout_steps, rollout_syntax
+from storage import rollout_guards, rollout_policies, rollout_steps, rollout_syntax
 from storage.errors import Invalid
 from storage.rollout_policies import Policy
 from storage.rollout_steps import Strategy
@@ -24,7 +24,6 @@ _FIELDS: Final = (
     "to", "strategy", "then", "steps", "guards", "ask_before", "ask_after", "notify",
     "load_timeout", "rollback_window",
 )  # fmt: skip
-_LEADING: Final = frozenset({"strategy", "steps", "then"})
 
 
 def arguments(
@@ -63,30 +62,13 @@ def arguments(
         "rollback_window": rollback_window,
     }
     given |= {name: value for name, value in typed.items() if value is not None}
-    return _of(beside(given, usual))
-
-
-def beside(given: Mapping[str, Any], usual: Policy | None) -> dict[str, Any]:
-    """What was given, and the rest as a policy has it.
-
-    A strategy or steps that were given replace both of the policy, as they belong together.
-    """
-    if usual is None:
-        return dict(given)
-    known = written(usual)
-    if given.keys() & _LEADING:
-        known = {name: value for name, value in known.items() if name not in _LEADING}
-    elif usual.steps is not None:
-        known["by_policy"] = True
-    return {**known, **given}
-
-
-def _of(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of the verb, of what was typed or read of a file."""
     if not given.get("to"):
         raise errors.BadWord("Name the candidate with --to: r2")
-    own = {"by_policy": True} if given.get("by_policy") else {}
-    return {"release": given["to"], **policy(given), **own}
+    found, by_policy = rollout_policies.resolved(usual, _parsed(given))
+    wanted = _asking(given, msgspec.to_builtins(found))
+    if by_policy and wanted.get("steps") == msgspec.to_builtins(found["steps"]):
+        wanted["by_policy"] = True
+    return {"release": given["to"], **wanted}
 
 
 def policy(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,11 +77,16 @@ def policy(given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         errors.BadWord: something is not understood.
     """
+    return _asking(given, _parsed(given))
+
+
+def _parsed(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What was typed as the fields of a policy, apart from the webhooks beside its weights."""
     arguments: dict[str, Any] = {}
     try:
         if "strategy" in given:
             arguments["strategy"] = str(given["strategy"]).replace("-", "_")
-        if (steps := _wanted(given, arguments)) is not None:
+        if (steps := _steps(given)) is not None:
             arguments["steps"] = msgspec.to_builtins(steps)
         if "notify" in given:
             arguments["notify"] = _addresses(given["notify"])
@@ -114,24 +101,31 @@ def policy(given: Mapping[str, Any]) -> dict[str, Any]:
     return arguments
 
 
-def _wanted(
-    given: Mapping[str, Any], arguments: Mapping[str, Any]
-) -> tuple[rollout_steps.Step, ...] | None:
-    """The steps, with their webhooks; None for those of the strategy."""
-    steps: tuple[rollout_steps.Step, ...] | None = None
+def _steps(given: Mapping[str, Any]) -> tuple[rollout_steps.Step, ...] | None:
+    """The steps as they were typed; None for those of the strategy."""
     if "then" in given:
-        steps = _going_on(given)
-    elif "steps" in given:
-        steps = rollout_syntax.parse_steps([str(each) for each in given["steps"]])
-    asked = [
-        rollout_syntax.parse_webhook(str(given[name])) if name in given else None
-        for name in ("ask_before", "ask_after")
-    ]
-    if asked == [None, None]:
-        return steps
-    before, after = asked
-    steps = rollout_steps.DEFAULTS[_strategy(arguments)] if steps is None else steps
-    return rollout_steps.with_webhooks(steps, before=before, after=after)
+        return _going_on(given)
+    if "steps" in given:
+        return rollout_syntax.parse_steps([str(each) for each in given["steps"]])
+    return None
+
+
+def _asking(given: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments with the webhooks that were given for each weight, among their steps."""
+    try:
+        before, after = (
+            rollout_syntax.parse_webhook(str(given[name])) if name in given else None
+            for name in ("ask_before", "ask_after")
+        )
+    except Invalid as error:
+        raise errors.BadWord(str(error)) from error
+    if before is None and after is None:
+        return dict(arguments)
+    steps = rollout_steps.DEFAULTS[_strategy(arguments)]
+    if "steps" in arguments:
+        steps = msgspec.convert(arguments["steps"], tuple[rollout_steps.Step, ...])
+    asked = rollout_steps.with_webhooks(steps, before=before, after=after)
+    return {**arguments, "steps": msgspec.to_builtins(asked)}
 
 
 def _addresses(given: Sequence[Any]) -> list[str]:

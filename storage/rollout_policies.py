@@ -1,13 +1,14 @@
 """How the next release of a service comes to its traffic: a strategy with its steps and guards.
 
 A rollout is started by a policy and a candidate; a service keeps the policy that its manifest gives
-it. Pure. Imported by `storage.control_socket.verbs` and `storage.service_rows`.
+it. Pure. Imported by every package.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -61,6 +62,44 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         steps = self.steps or rollout_steps.DEFAULTS[self.strategy]
         told = ", ".join(rollout_steps.words(step) for step in steps)
         return f"{self.strategy.value.replace('_', '-')}: {told}"
+
+
+def resolved(policy: Policy | None, given: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+    """The fields of a rollout: those given, the rest as the policy of its service has them.
+
+    Also whether the steps are the policy's. Another strategy, or steps, replace both of the policy,
+    as they belong together; guards on copies are left out where none are made. A field that is not
+    returned is at its default. The values are not checked: that is done where they are used.
+    """
+    if policy is None:
+        return dict(given), False
+    known = {
+        each.name: getattr(policy, each.name)
+        for each in msgspec.structs.fields(Policy)
+        if each.name == "strategy" or getattr(policy, each.name) != each.default
+    }
+    if "steps" in given or given.get("strategy", policy.strategy) != policy.strategy:
+        for name in ("strategy", "steps"):
+            known.pop(name, None)
+        known |= _guards(policy.guards, given)
+    found = {name: value for name, value in (known | dict(given)).items() if value is not None}
+    return found, policy.steps is not None and "steps" in known
+
+
+def _guards(
+    guards: tuple[Guard, ...] | None, given: Mapping[str, Any]
+) -> dict[str, tuple[Guard, ...] | None]:
+    """The guards of a policy beside a strategy or steps that are not its own.
+
+    None, for the default ones, where a policy without guards would be held to no analysis.
+    """
+    if guards is None:
+        return {}
+    if given.get("strategy") == Strategy.SHADOW:
+        kept = guards
+    else:
+        kept = tuple(guard for guard in guards if guard.counts(copies=False))
+    return {"guards": kept or (None if guards or "steps" not in given else ())}
 
 
 def encode(policy: Policy | None) -> str | None:

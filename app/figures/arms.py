@@ -70,6 +70,7 @@ def _service(
         owner="" if service.owner is None else service.owner.name,
         frozen="" if service.frozen is None else service.frozen.words,
         staging_of=service.staging_of or "",
+        rollout_policy=service.rollout_policy,
     )
 
 

@@ -13,13 +13,14 @@ from app import rollout_options, snapshot
 from app.errors import BadWord
 from app.screens import splitting
 from app.screens.place import Offer
-from storage import rollout_steps, splits
+from storage import rollout_guards, rollout_steps, splits
+from storage.rollout_policies import Policy
 from storage.rollout_steps import Strategy
 from storage.splits import WHOLE_BP
 
 NAMES: Final = ("rollouts.start", "services.split")
 _HINT: Final = (
-    "service and strategy; then, if others than its own: steps 5, pause 10m, 100   "
+    "service and strategy; then, if others than its policy's: steps 5, pause 10m, 100   "
     "guards error_rate<=2%, latency_p95<=800ms   and for a shadow: then canary"
 )
 _PARTS: Final = frozenset({"steps", "guards", "then"})
@@ -53,13 +54,15 @@ def service(
 def _start(release: snapshot.ReleaseRow, seen: snapshot.Releases, typed: str | None) -> Offer:
     if typed is None:
         meant = service(release, seen.services)
-        return Offer(form=f"{'' if meant is None else meant.name} canary", hint=_HINT)
+        policy = (None if meant is None else meant.rollout_policy) or Policy()
+        form = f"{'' if meant is None else meant.name} {policy.strategy.value.replace('_', '-')}"
+        return Offer(form=form, hint=_HINT)
     name, _, rest = typed.strip().partition(" ")
     if not name:
         return Offer(unable="type the service first", form=typed, hint=_HINT)
     found = next((each for each in seen.services if each.name == name), None)
     try:
-        arguments = _arguments(release.name, rest)
+        arguments = _arguments(release.name, rest, None if found is None else found.rollout_policy)
         plan = rollout_options.planned(arguments)
     except BadWord as error:
         return Offer(unable=str(error).rstrip("."), form=typed, hint=_HINT)
@@ -70,8 +73,8 @@ def _start(release: snapshot.ReleaseRow, seen: snapshot.Releases, typed: str | N
     )
 
 
-def _arguments(release: str, rest: str) -> dict[str, Any]:
-    """The arguments of what was typed after the service.
+def _arguments(release: str, rest: str, usual: Policy | None) -> dict[str, Any]:
+    """The arguments of what was typed after the service, the rest as its policy has it.
 
     Raises:
         BadWord: it cannot be used.
@@ -95,6 +98,7 @@ def _arguments(release: str, rest: str) -> dict[str, Any]:
         steps=parts["steps"].strip() or None,
         then=_strategy(parts["then"].strip()) if "then" in parts else None,
         guards=[each for each in guards if each],
+        usual=usual,
     )
 
 
@@ -130,8 +134,27 @@ def _effect(
     stable = next(each for each, points in found.history[0].arms if points == WHOLE_BP)
     listed = ", ".join(map(rollout_steps.words, plan.steps))
     guards = ", ".join(guard.name for guard in plan.guards) or "none"
-    kind = str(arguments["strategy"]).replace("_", "-")
-    return f"start: {name} r{stable} → {release.name}, {kind}: {listed}; guards {guards}"
+    kind = str(arguments["strategy"])
+    how = kind.replace("_", "-") + _by(found.rollout_policy, kind, plan)
+    return f"start: {name} r{stable} → {release.name}, {how}: {listed}; guards {guards}"
+
+
+def _by(policy: Policy | None, strategy: str, plan: rollout_options.Plan) -> str:
+    """Whether the policy of the service is used, and what of it is not; empty without one."""
+    if policy is None:
+        return ""
+    steps = policy.steps or rollout_steps.DEFAULTS[policy.strategy]
+    guards = rollout_guards.GUARDS if policy.guards is None else policy.guards
+    others = [
+        name
+        for name, is_other in (
+            ("strategy", strategy != policy.strategy),
+            ("steps", plan.steps != steps),
+            ("guards", plan.guards != guards),
+        )
+        if is_other
+    ]
+    return " by the policy" + (f" except {', '.join(others)}" if others else "")
 
 
 def _split(release: snapshot.ReleaseRow, seen: snapshot.Releases, typed: str | None) -> Offer:

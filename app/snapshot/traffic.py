@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from storage.rollout_policies import Policy
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arm:
@@ -68,6 +70,7 @@ class Service:
     owner: str = ""  # the rollout or A/B test that owns the split
     frozen: str = ""  # by whom, since when and why
     staging_of: str = ""  # the production service that it tries releases for
+    rollout_policy: Policy | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from engine.control import loadable, memory, releases
 from engine.control.decisions import Decision, Reason, Refusal
 from engine.control.handlers import handles
 from engine.control.rollouts import starting
-from storage import manifests, service_rows, services, splits
+from storage import manifests, rollout_policies, service_rows, services, splits
 from storage.control_socket import verbs
 from storage.intents import Intent
 from storage.manifests import Settings
@@ -106,8 +106,8 @@ async def _led(
 
 async def _lead(s: Session, intent: Intent, release: int, policy: Policy, at_us: int) -> str:
     """Start the rollout to a release, as a person would; what was started."""
-    fields = {field: getattr(policy, field) for field in Policy.__struct_fields__}
-    start = verbs.rollouts.Start(release=f"r{release}", **fields)
+    fields, by_policy = rollout_policies.resolved(policy, {})
+    start = verbs.rollouts.Start(release=f"r{release}", by_policy=by_policy, **fields)
     done = await starting.start(s, intent, start, at_us)
     if done.plan is None:
         raise Refusal(done.reason, done.sentence)

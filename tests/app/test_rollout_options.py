@@ -22,7 +22,7 @@ POLICY = Policy(
 def arguments(**typed: Any) -> dict[str, Any]:
     """The arguments of a start with these options."""
     given: dict[str, Any] = {"to": "r2", "strategy": None, "steps": None, "guards": None}
-    return rollout_options.arguments(None, usual=POLICY, **(given | typed))
+    return rollout_options.arguments(None, **(given | {"usual": POLICY} | typed))
 
 
 def test_without_options_a_rollout_is_as_the_policy_has_it() -> None:
@@ -43,6 +43,23 @@ def test_a_strategy_or_steps_replace_both_and_the_rest_stays(typed: dict[str, An
     assert plan.steps != POLICY.steps
     assert plan.guards == POLICY.guards
     assert plan.notify == POLICY.notify
+
+
+def test_a_canary_beside_a_shadow_that_guards_copies_alone_has_the_default_guards() -> None:
+    """No guard would be left otherwise, and an analysis needs one."""
+    usual = Policy(strategy=Strategy.SHADOW, guards=(rollout_syntax.parse_guard("agreement>=80%"),))
+    plan = rollout_options.planned(arguments(usual=usual, strategy=Strategy.CANARY))
+    assert plan.guards == rollout_guards.GUARDS
+    assert plan.steps == rollout_steps.DEFAULTS[Strategy.CANARY]
+
+
+def test_webhooks_that_were_asked_for_are_walked_on_the_way_back_as_well() -> None:
+    """The steps are those of the person then, although the rest of them is the policy's."""
+    found = arguments(ask_before="https://gate.example.org/ask")
+    gate = rollout_syntax.parse_webhook("https://gate.example.org/ask")
+    assert POLICY.steps is not None
+    assert rollout_options.planned(found).steps == (gate, *POLICY.steps)
+    assert "by_policy" not in found
 
 
 def test_an_option_wins_over_the_policy() -> None:

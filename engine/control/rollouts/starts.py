@@ -15,6 +15,7 @@ from storage import (
     availability,
     online_scores,
     rollout_guards,
+    rollout_policies,
     rollout_steps,
     rollouts,
     services,
@@ -24,7 +25,6 @@ from storage.availability import Availability, Can
 from storage.control_socket import verbs
 from storage.releases import Release
 from storage.rollout_guards import Guard
-from storage.rollout_policies import Policy
 from storage.rollout_steps import Strategy
 from storage.rollouts import State
 from storage.services import Service
@@ -114,17 +114,10 @@ def as_usual(
 ) -> verbs.rollouts.Start:
     """The start of a rollout that no person has described: by the service's policy, if it has one.
 
-    Another `strategy` than the policy's comes with its own steps, and without the policy's guards
-    on copies where it makes none.
+    A `strategy` is used in place of the policy's; `rollout_policies.resolved` says what is kept.
     """
-    policy = service.rollout_policy or Policy(strategy=strategy or Strategy.CANARY)
-    fields = {name: getattr(policy, name) for name in Policy.__struct_fields__}
-    if strategy not in {None, policy.strategy}:
-        fields |= {"strategy": strategy, "steps": None}
-        if policy.guards is not None and strategy is not Strategy.SHADOW:
-            kept = (guard for guard in policy.guards if guard.counts(copies=False))
-            fields["guards"] = tuple(kept)
-    by_policy = fields["steps"] is not None
+    given = {} if strategy is None else {"strategy": strategy}
+    fields, by_policy = rollout_policies.resolved(service.rollout_policy, given)
     return verbs.rollouts.Start(release=release, by_policy=by_policy, **fields)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from app import snapshot
 from app.screens import staging
 from app.widgets import palette
 
 
-def service(name: str, arms: dict[int, int], **fields: str) -> snapshot.Service:
+def service(name: str, arms: dict[int, int], **fields: Any) -> snapshot.Service:
     """A service with that split."""
     split = snapshot.Split(id=1, arms=tuple(arms.items()), set_at_us=1, set_by="sara")
     return snapshot.Service(

@@ -240,6 +240,15 @@ async def test_only_a_persons_own_steps_are_walked_on_the_way_back_to_a_healthy_
     await stepping(world)
     await world.ask("rollouts.promote", rollout=1, full=True)
     steps = [{"type": "set_weight", "weight_bp": 10_000}, {"type": "analysis"}]
+    applied = await world.ask(
+        "manifests.apply",
+        arms=[{"weight_bp": 10_000, "release": {"model": "ops@1.0.0"}}],
+        rollout={"steps": steps},
+    )
+    assert applied.state is APPLIED, applied.outcome
+    back = await world.rollout()
+    assert (back.candidate, len(back.steps)) == (STABLE, 1)
+    await world.ask("rollouts.abort", rollout=back.id)
     for by_policy, walked in ((True, 1), (False, 2)):
         started = await world.ask("rollouts.start", release="r1", steps=steps, by_policy=by_policy)
         assert started.state is APPLIED, started.outcome

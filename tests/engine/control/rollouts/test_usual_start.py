@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from engine.control.rollouts import starts
 from storage import rollout_syntax
 from storage.rollout_policies import Policy
@@ -47,6 +49,27 @@ def test_another_strategy_has_its_own_steps_and_no_guard_on_copies() -> None:
     )  # fmt: skip
     assert [each.name for each in found.guards or ()] == ["error_rate<=3%"]
     assert not found.by_policy
+
+
+@pytest.mark.parametrize("strategy", [each for each in Strategy if each is not Strategy.SHADOW])
+def test_another_strategy_than_a_shadow_of_guarded_copies_has_the_default_guards(
+    strategy: Strategy,
+) -> None:
+    """None of the policy's guards is left, and an analysis needs one."""
+    policy = Policy(
+        strategy=Strategy.SHADOW, guards=(rollout_syntax.parse_guard("agreement>=80%"),)
+    )
+    found = starts.as_usual(service(policy), "r2", strategy)
+    assert (found.strategy, found.guards) == (strategy, None)
+
+
+def test_the_steps_of_another_strategy_are_held_to_guards_where_the_policys_were_not() -> None:
+    """A person led from step to step by the policy; a canary has analyses."""
+    steps = rollout_syntax.parse_steps(["5", "pause", "100", "pause"])
+    found = starts.as_usual(
+        service(Policy(steps=steps, guards=())), "r2", strategy=Strategy.BLUE_GREEN
+    )
+    assert (found.steps, found.guards) == (None, None)
 
 
 def test_without_a_policy_it_is_a_canary_or_what_is_asked_for() -> None:
