@@ -6,7 +6,7 @@ record of each. Reads only; read by `runbooks` and `app`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -14,6 +14,7 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from storage import changes, incident_events, run_events, run_steps, runs
+from storage.incident_events import IncidentEvent
 from storage.incidents import Incident, Kind
 
 MOST_RUNS: Final = 200
@@ -44,26 +45,24 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     before: bool = False
 
 
-async def read_at(s: AsyncSession, incident: Incident, at_us: int) -> list[Line]:
-    """The lines that had been recorded at a past moment; `incident` is as it was then."""
-    late = {
-        (event.at_us, event.sentence)
-        for event in await incident_events.of(s, incident.id)
-        if event.recorded_at_us > at_us
-    }
-    return [
-        line
-        for line in await read(s, incident, at_us)
-        if line.at_us <= at_us
-        and not (line.source is Source.INCIDENT and (line.at_us, line.sentence) in late)
-    ]
-
-
 async def read(s: AsyncSession, incident: Incident, now_us: int) -> list[Line]:
     """All lines, oldest first, from an hour before the incident to its end."""
+    return await _lines(s, incident, await incident_events.of(s, incident.id), now_us)
+
+
+async def read_at(s: AsyncSession, incident: Incident, at_us: int) -> list[Line]:
+    """The lines as they were at a past moment; `incident` is as it was then."""
+    events = await incident_events.of(s, incident.id)
+    recorded = [event for event in events if event.recorded_at_us <= at_us]
+    return [each for each in await _lines(s, incident, recorded, at_us) if each.at_us <= at_us]
+
+
+async def _lines(
+    s: AsyncSession, incident: Incident, events: Sequence[IncidentEvent], now_us: int
+) -> list[Line]:
+    """Events of an incident, and beside them the changes that none of them links."""
     begin = incident.began_at_us - changes.LOOK_BACK_US
     end = incident.closed_at_us or now_us
-    events = await incident_events.of(s, incident.id)
     linked = {event.entry_id for event in events if event.entry_id is not None}
     lines = [
         Line(

@@ -103,7 +103,10 @@ async def test_the_impact_counts_what_clients_met_while_it_was_active(world: Wor
 
 
 async def test_the_timeline_shows_what_changed_before_it_began(world: World) -> None:
-    """A change is found though nobody linked it, and marked once somebody does."""
+    """A change is found though nobody linked it, and marked once somebody does.
+
+    In the past of before it was linked it is as it was read then.
+    """
     await world.ask("services.split", arms={"r1": 10_000}, reason="the evening's split")
     await world.ask("services.freeze", reason="the release of the day")
     world.wait(20 * MINUTE_S)
@@ -115,6 +118,8 @@ async def test_the_timeline_shows_what_changed_before_it_began(world: World) -> 
     assert frozen.before
     assert "the release of the day" in frozen.sentence
     assert frozen.entry_id is not None
+    then_us = world.now_us
+    world.wait(MINUTE_S)
     assert (await ask(world, "link", entry=frozen.entry_id)).startswith("applied")
     assert "has the entry" in await ask(world, "link", entry=frozen.entry_id)
     async with world.store.read() as s:
@@ -122,6 +127,10 @@ async def test_the_timeline_shows_what_changed_before_it_began(world: World) -> 
     assert [line.entry_id for line in lines if line.linked] == [frozen.entry_id]
     assert sum(line.entry_id == frozen.entry_id for line in lines) == 1
     assert [line.at_us for line in lines] == sorted(line.at_us for line in lines)
+    async with world.store.read() as s:
+        past = await incident_timelines.read_at(s, await incidents.find(s, 1), then_us)
+    assert [line for line in past if line.source is Source.CHANGE] == changes
+    assert not any(line.linked for line in past)
 
 
 async def test_of_two_people_who_move_it_at_once_one_wins(world: World) -> None:
