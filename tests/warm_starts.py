@@ -4,15 +4,22 @@ Most of what a node costs a test is the import of libraries: half a second of pr
 each of its processes. Here `python -m engine.gateway` and its like are forked from a nursery that
 has done the imports. Each is still a process with an id, a session, an environment, descriptors and
 a command line as asked for; it is a child of the process that asked for it, and its `__main__` is
-run anew. Imports are tested where `paddock` is started by its path, and where a test asks for
-`cold_starts`. Imported by tests/conftest.py, which starts the nursery as `python -m
-tests.warm_starts`.
+run anew. What a nursery cannot start like that, and what it fails to start, is started cold.
+
+It promises less than a cold start. All processes of a nursery share one hash seed, and /proc shows
+the environment of the nursery. An import that works only because another module was imported
+before works here, too: tests/test_warm_starts.py starts each of `MODULES` cold, and so does a test
+that asks for `cold_starts`. A process may ask for a signal when its parent dies (PR_SET_PDEATHSIG);
+its parent is some thread of the process that asked for it, which need not be the one that called.
+
+Imported by tests/conftest.py, which starts the nursery as `python -m tests.warm_starts`.
 """
 
 from __future__ import annotations
 
 import atexit
 import ctypes
+import errno
 import gc
 import importlib
 import inspect
@@ -24,7 +31,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -52,25 +59,29 @@ _BY_LIBRARIES: Final = ("PYTHON", "LD_", "OMP_", "GOMP_", "OPENBLAS_")
 _ROOT: Final = Path(__file__).parents[1]
 _LIMIT: Final = 1 << 17  # of the words and the environment of a process, in bytes
 _ROOM: Final = "." * 4096  # for its command line
+_NURSERIES: Final = 3  # of a process of pytest; then it starts cold
 _SET_CHILD_SUBREAPER: Final = 36
 _SET_MM: Final = 35
-_SET_MM_ARG_END: Final = 9
+_SET_MM_MAP: Final = 14
 
 _execute: Final[Callable[..., None]] = subprocess.Popen._execute_child  # type: ignore[attr-defined]
 _PARAMETERS: Final = tuple(inspect.signature(_execute).parameters)[1:]
+_TO_THE_GROUP: Final = (signal.SIGINT, signal.SIGTERM)
 _libc: Final = ctypes.CDLL(None)
+_libc.sbrk.restype = ctypes.c_void_p
 
 
 class Nursery:
-    """Asks for processes, which become children of this one."""
+    """Asks for processes, which become children of this one. One thread at a time calls it."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, room: int) -> None:
         self._connection = connection
-        self._turn = threading.Lock()
+        self._room = room
+        self._loaded_with = _read_by_libraries(os.environ)
 
     @classmethod
     def started(cls) -> Nursery:
-        """In a process that ends with this one."""
+        """In a process that ends with this one. Raises OSError where that cannot start."""
         near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         words = [sys.executable, "-m", "tests.warm_starts", str(far.fileno()), _ROOM]
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # only one thread can fork
@@ -82,31 +93,57 @@ class Nursery:
             process.wait()
 
         atexit.register(end)
-        return cls(near)
+        return cls(near, _number(near))
+
+    def suits(self, asked: Mapping[str, Any]) -> bool:
+        """Whether a process from here is as asked for, down to its command line."""
+        fits = len(_encoded(asked["words"])) <= self._room and len(json.dumps(asked)) < _LIMIT
+        return fits and _read_by_libraries(asked["environment"]) == self._loaded_with
 
     def start(self, asked: Mapping[str, Any], descriptors: list[int]) -> int:
-        """The process id of a new child."""
+        """The process id of a new child. Raises OSError when there is none."""
+        _libc.prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        try:
+            socket.send_fds(self._connection, [json.dumps(asked).encode()], descriptors)
+            return _number(self._connection)
+        finally:
+            _libc.prctl(_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+    def close(self) -> None:
+        """Its process ends."""
+        self._connection.close()
+
+
+class _Starts:
+    """Starts from one nursery, and from the next after that failed."""
+
+    def __init__(self, nurseries: Iterator[Nursery]) -> None:
+        self._nurseries = nurseries
+        self._nursery: Nursery | None = None
+        self._turn = threading.Lock()
+
+    def start(self, asked: Mapping[str, Any], descriptors: list[int]) -> int | None:
+        """The process id of a new child; none if it has to be started cold."""
         with self._turn:
-            _libc.prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-            try:
-                socket.send_fds(self._connection, [json.dumps(asked).encode()], descriptors)
-                return int(self._connection.recv(16))
-            finally:
-                _libc.prctl(_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+            for _ in range(2):
+                try:
+                    self._nursery = self._nursery or next(self._nurseries, None)
+                    if self._nursery is None or not self._nursery.suits(asked):
+                        return None
+                    return self._nursery.start(asked, descriptors)
+                except OSError as fault:
+                    sys.stderr.write(f"No warm start: {fault}\n")
+                    if self._nursery is not None:
+                        self._nursery.close()
+                    self._nursery = None
+        return None
 
 
 @contextmanager
 def warm() -> Iterator[None]:
     """In this block the processes of `MODULES` come from a nursery; it starts with the first."""
-    nursery: list[Nursery] = []
-
-    def start(asked: Mapping[str, Any], descriptors: list[int]) -> int:
-        if not nursery:
-            nursery.append(Nursery.started())
-        return nursery[0].start(asked, descriptors)
-
     before = subprocess.Popen._execute_child  # type: ignore[attr-defined]
-    _replace(start)
+    _replace(Nursery.started() for _ in range(_NURSERIES))
     try:
         yield
     finally:
@@ -124,46 +161,75 @@ def cold() -> Iterator[None]:
         subprocess.Popen._execute_child = before  # type: ignore[attr-defined]
 
 
-def _replace(start: Callable[[Mapping[str, Any], list[int]], int]) -> None:
+def _replace(nurseries: Iterator[Nursery]) -> None:
+    starts = _Starts(nurseries)
+
     def execute(self: Any, *values: Any) -> None:
         given = dict(zip(_PARAMETERS, values, strict=True))
-        if not _is_warm(given):
+        ends = (given["p2cread"], given["c2pwrite"], given["errwrite"])
+        descriptors = [number if end == -1 else end for number, end in enumerate(ends)]
+        pid = starts.start(_asked(given), descriptors) if _is_ours(given) else None
+        if pid is None:
             _execute(self, *values)
             return
-        ends = (given["p2cread"], given["c2pwrite"], given["errwrite"])
-        try:
-            self.pid = start(
-                {
-                    "words": given["args"],
-                    "environment": dict(os.environ if given["env"] is None else given["env"]),
-                    "folder": os.fspath(given["cwd"] or Path.cwd()),
-                    "umask": given["umask"],
-                    "session": given["start_new_session"],
-                },
-                [number if end == -1 else end for number, end in enumerate(ends)],
-            )
-            self._child_created = True
-        finally:
-            pipes = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
-            self._close_pipe_fds(*(given[name] for name in pipes))
+        self.pid = pid
+        self._child_created = True
+        pipes = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
+        self._close_pipe_fds(*(given[name] for name in pipes))
 
     subprocess.Popen._execute_child = execute  # type: ignore[attr-defined]
 
 
-def _is_warm(given: Mapping[str, Any]) -> bool:
-    """Whether it is of `MODULES`, and starts as an import of its libraries here would."""
+def _is_ours(given: Mapping[str, Any]) -> bool:
+    """Whether it is of `MODULES`, and nothing is asked for that a nursery does not do."""
     words = given["args"]
     if not isinstance(words, list | tuple) or [*words[:2]] != [sys.executable, "-m"]:
         return False
     ours = words[2] in MODULES and all(isinstance(word, str) for word in words)
     unasked = ("preexec_fn", "pass_fds", "shell", "executable", "gid", "gids", "uid")
     plain = not any(given[name] for name in unasked) and given["process_group"] == -1
-    environment = os.environ if given["env"] is None else given["env"]
-    return ours and plain and _read_by_libraries(environment) == _read_by_libraries(os.environ)
+    return ours and plain and given["close_fds"] and Path(os.fsdecode(given["cwd"] or ".")).is_dir()
+
+
+def _asked(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "words": given["args"],
+        "environment": dict(os.environ if given["env"] is None else given["env"]),
+        "folder": os.fsdecode(given["cwd"] or Path.cwd()),
+        "umask": given["umask"],
+        "session": given["start_new_session"],
+    }
+
+
+def _number(connection: socket.socket) -> int:
+    said = connection.recv(16)
+    if not said:
+        raise OSError(errno.EAGAIN, "the nursery has died, or could not fork")
+    return int(said)
 
 
 def _read_by_libraries(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: each for name, each in environment.items() if name.startswith(_BY_LIBRARIES)}
+
+
+class _Map(ctypes.Structure):
+    """`struct prctl_mm_map` of linux/prctl.h: where the kernel finds the parts of a process."""
+
+    _fields_ = (
+        *((name, ctypes.c_uint64) for name in (
+            "start_code", "end_code", "start_data", "end_data", "start_brk", "brk", "start_stack",
+            "arg_start", "arg_end", "env_start", "env_end", "auxv",
+        )),
+        ("auxv_size", ctypes.c_uint32),
+        ("exe_fd", ctypes.c_uint32),
+    )  # fmt: skip
+
+
+_IN_STAT: Final = {
+    "start_code": 26, "end_code": 27, "start_stack": 28, "start_data": 45, "end_data": 46,
+    "start_brk": 47, "arg_start": 48, "arg_end": 49, "env_start": 50, "env_end": 51,
+}  # fmt: skip
+"""The fields of /proc/self/stat, counted from one as in proc(5)."""
 
 
 class _CommandLine:
@@ -171,19 +237,34 @@ class _CommandLine:
 
     def __init__(self) -> None:
         fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-        self._begin, end = int(fields[45]), int(fields[46])
-        self._bytes = end - self._begin
+        places = {name: int(fields[number - 3]) for name, number in _IN_STAT.items()}
+        self._map = _Map(**places, auxv=0, auxv_size=0, exe_fd=2**32 - 1)  # none, and unchanged
+        self._bytes: Final = self._map.arg_end - self._map.arg_start
+        words = [sys.executable, "-m", "tests.warm_starts"]
+        self.write(words)
+        exact = Path("/proc/self/cmdline").read_bytes() == _encoded(words)
+        self.room: Final = self._bytes if exact else 0
+        """Bytes of a command line that can be shown exactly."""
 
     def write(self, words: list[str]) -> None:
         """Show these."""
-        text = "".join(f"{word}\0" for word in words).encode()[: self._bytes - 1]
-        ctypes.memmove(self._begin, text.ljust(self._bytes, b"\0"), self._bytes)
-        shown = ctypes.c_ulong(self._begin + len(text))
-        _libc.prctl(_SET_MM, _SET_MM_ARG_END, shown, 0, 0)  # without privilege: empty words remain
+        text = _encoded(words)[: self._bytes]
+        ctypes.memmove(self._map.arg_start, text.ljust(self._bytes, b"\0"), self._bytes)
+        self._map.arg_end = self._map.arg_start + len(text)
+        self._map.brk = _libc.sbrk(0)
+        _libc.prctl(_SET_MM, _SET_MM_MAP, ctypes.byref(self._map), ctypes.sizeof(_Map), 0)
+
+
+def _encoded(words: Iterable[str]) -> bytes:
+    return b"".join(os.fsencode(word) + b"\0" for word in words)
 
 
 def _births(connection: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
-    """Fork whoever is asked for. Returns what to be in each of them, and None at the end here."""
+    """Fork what is asked for. Returns what to be in each of them, and None at the end here.
+
+    Signals to the process group, such as Ctrl-C, are not for a nursery: it ends with its owner.
+    """
+    handlers = {each: signal.signal(each, signal.SIG_IGN) for each in _TO_THE_GROUP}
     while True:
         said, descriptors, _, _ = socket.recv_fds(connection, _LIMIT, 3)
         if not said:
@@ -192,18 +273,34 @@ def _births(connection: socket.socket) -> tuple[dict[str, Any], list[int]] | Non
         orphaned, held = os.pipe()
         between = os.fork()
         if between == 0:
-            child = os.fork()
-            if child:
-                os.write(birth, str(child).encode())
-                os._exit(0)  # the child becomes one of the process that asked, its next ancestor
+            for each, handler in handlers.items():  # before there is a child that may be signalled
+                signal.signal(each, handler)
+            _fork_again(birth)
             os.close(held)
-            os.read(orphaned, 1)
+            if not os.read(orphaned, 1):
+                os._exit(1)  # the nursery could not tell of it
             connection.detach()
             return json.loads(said), descriptors
-        os.waitpid(between, 0)
-        connection.send(os.read(born, 16))
-        for each in (born, birth, orphaned, held, *descriptors):
-            os.close(each)
+        os.close(birth)
+        os.waitpid(between, 0)  # its child becomes one of the process that asked, its next ancestor
+        child = os.read(born, 16)
+        connection.send(child)
+        if child:
+            os.write(held, b"1")
+        for number in (born, orphaned, held, *descriptors):
+            os.close(number)
+
+
+def _fork_again(birth: int) -> None:
+    """Returns in a child. This process tells its id and ends; it only ends where there is none."""
+    try:
+        child = os.fork()
+    except OSError:
+        os._exit(1)
+    if child:
+        os.write(birth, str(child).encode())
+        os._exit(0)
+    os.close(birth)
 
 
 def _become(asked: dict[str, Any], descriptors: list[int], shown: _CommandLine) -> None:
@@ -243,7 +340,7 @@ def _own_nursery(shown: _CommandLine) -> None:
         os.waitpid(child, 0)
 
     atexit.register(end)
-    _replace(Nursery(near).start)
+    _replace(iter([Nursery(near, shown.room)]))
 
 
 def _run(connection: socket.socket, shown: _CommandLine) -> None:
@@ -275,4 +372,6 @@ def _prepare() -> None:
 
 if __name__ == "__main__":
     _prepare()
-    _run(socket.socket(fileno=int(sys.argv[1])), _CommandLine())
+    asking, line = socket.socket(fileno=int(sys.argv[1])), _CommandLine()
+    asking.send(str(line.room).encode())
+    _run(asking, line)

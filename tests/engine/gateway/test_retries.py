@@ -54,12 +54,28 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield made
 
 
+@pytest.mark.soak
 def test_forty_default_clients_against_a_queue_of_two_are_all_answered(stack: Stack) -> None:
-    """One is refused less often than the `openai` client tries again by itself, which is twice.
+    """Within the two retries that the `openai` client makes by itself.
 
-    Here a client may be refused more often: a busy machine may stall between two answers. Refused
-    ones are told different times, in seconds and in milliseconds.
+    On a machine that does nothing else: one that stalls between two answers refuses more often.
     """
+    refused = _all_answered(stack, retries=openai.DEFAULT_MAX_RETRIES)
+    assert refused, "the queue was never full"
+
+
+def test_forty_clients_against_a_queue_of_two_are_told_different_times(stack: Stack) -> None:
+    """In seconds and in milliseconds; on average one is refused less than twice."""
+    refused = _all_answered(stack, retries=9)
+    assert refused, "the queue was never full"
+    assert len(refused) < openai.DEFAULT_MAX_RETRIES * CLIENTS
+    told = [int(response.headers["retry-after-ms"]) for response in refused]
+    assert all(response.headers["retry-after"].isdecimal() for response in refused)
+    assert len(set(told)) > len(told) // 2
+
+
+def _all_answered(stack: Stack, *, retries: int) -> list[httpx.Response]:
+    """Every client asks at once and is answered within its own `retries`. Returns the refusals."""
     refused: list[httpx.Response] = []
     together = Barrier(CLIENTS)
 
@@ -71,7 +87,7 @@ def test_forty_default_clients_against_a_queue_of_two_are_all_answered(stack: St
         base_url=f"{stack.url}/v1",
         api_key=stack.secrets["client"],
         http_client=openai.DefaultHttpxClient(event_hooks={"response": [seen]}),
-        max_retries=9,
+        max_retries=retries,
     ) as one:
 
         def ask(number: int) -> str:
@@ -84,11 +100,7 @@ def test_forty_default_clients_against_a_queue_of_two_are_all_answered(stack: St
         with ThreadPoolExecutor(CLIENTS) as threads:
             ends = list(threads.map(ask, range(CLIENTS)))
     assert len(ends) == CLIENTS
-    assert refused, "the queue was never full"
-    assert len(refused) < openai.DEFAULT_MAX_RETRIES * CLIENTS
-    told = [int(response.headers["retry-after-ms"]) for response in refused]
-    assert all(response.headers["retry-after"].isdecimal() for response in refused)
-    assert len(set(told)) > len(told) // 2
+    return refused
 
 
 async def _crash(stack: Stack) -> str:
