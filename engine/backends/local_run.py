@@ -26,8 +26,10 @@ from engine.serving import wire
 UNREAD_LIMIT: Final = 1 << 20
 """Characters buffered for a slow client."""
 _PER_LOGPROB: Final = 128
-_ECHO_LIMIT: Final = 1_000_000
-"""Tokens of the prompts of one job, alternatives included, whose log-probabilities come back."""
+PER_FIGURE: Final = 32
+ECHO_LIMIT: Final = wire.FIGURES_LIMIT * PER_FIGURE
+"""Characters of the prompts of one job that come back, once for each choice, however fast the
+client reads; a log-probability with its token counts as PER_FIGURE."""
 
 
 class LocalRun:
@@ -52,6 +54,7 @@ class LocalRun:
         self._waiter: asyncio.Future[None] | None = None
         self._settled: asyncio.Future[None] | None = None
         self._failure: failures.Failure | None = None
+        self._closed = False
         self._live = job.choices
         self._unread = 0
         self._streams = job.stream
@@ -88,6 +91,7 @@ class LocalRun:
 
     async def aclose(self) -> tuple[Finished, ...]:
         """Cancel what is still running, and wait for the worker's token counts."""
+        self._closed = True
         self._cancel()
         if not all(sequence.over for sequence in self._sequences):
             self._settled = self._loop.create_future()
@@ -248,24 +252,24 @@ class LocalRun:
         self._wake()
 
     def prompt_scored(self, scoring: PromptScoring, scored: wire.Scored) -> None:
-        """A prompt comes back; its choices begin, unless there is nothing to answer."""
+        """A prompt comes back; its choices begin, unless there is nothing to answer.
+
+        Nothing begins where the job ended meanwhile: the worker had answered before it was told.
+        """
         job, pool = self.job, self._pool
+        if self._failure is not None or self._closed:
+            self._check()
+            return
         assert isinstance(job.input, Text)  # noqa: S101 only completions echo
         assert pool is not None  # noqa: S101 it has the scoring
         number = scoring.index // job.n
-        self._echoed += (len(scored.tokens) + 1) * (1 + max(0, job.logprobs)) * (job.logprobs >= 0)
-        if self._echoed > _ECHO_LIMIT:
-            self.fail(
-                failures.Invalid(
-                    f"the log-probabilities of these prompts are more than {_ECHO_LIMIT}; "
-                    "send fewer prompts at a time",
-                    code="invalid_value",
-                    param="prompt",
-                )
-            )
-            return
         prompt = job.input.prompts[number]
         echoed = prompt_scoring.echoed(prompt, scored, scoring.index, logprobs=job.logprobs >= 0)
+        figures = len(echoed.tokens) * (1 + max(0, job.logprobs))
+        self._echoed += job.n * (len(echoed.text) + figures * PER_FIGURE)
+        if self._echoed > ECHO_LIMIT:
+            self.fail(prompt_scoring.too_much(ECHO_LIMIT, PER_FIGURE))
+            return
         for choice in range(job.n):
             self._batch.append(Echoed(scoring.index + choice, echoed.text, echoed.tokens))
             if not job.max_tokens:

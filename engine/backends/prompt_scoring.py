@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Protocol
 
+from engine.execution import failures
 from engine.execution.job import Echoed, Finished, PromptToken
 from engine.serving import wire
 
@@ -129,6 +130,17 @@ def leaders(prompts: Sequence[tuple[wire.Segment, ...]]) -> dict[int, int]:
         if leader != number and len(beginning) == size:
             found[number] = leader
     return found
+
+
+def too_much(most: int, per_figure: int) -> failures.Invalid:
+    """The prompts that come back are too large, as often as they do."""
+    return failures.Invalid(
+        f"the prompts that echo returns, once for each of n, hold more than {most} characters, "
+        f"where each log-probability counts as {per_figure}; send fewer prompts at a time, or ask "
+        "for a smaller n or fewer logprobs",
+        code="invalid_value",
+        param="prompt",
+    )
 
 
 def echoed(

@@ -32,6 +32,7 @@ _REFUSALS: Final[Mapping[str, tuple[type[failures.Failure], str]]] = {
     "task": (failures.Invalid, "unsupported_task"),
     "dimensions": (failures.Invalid, "invalid_value"),
     "bad_token": (failures.Invalid, "invalid_value"),
+    "too_many_figures": (failures.Invalid, "invalid_value"),
     "constraint": (failures.Invalid, "constraint_failed"),
     "no_worker": (failures.Unavailable, "worker_unavailable"),
     "no_adapter": (failures.Unavailable, "adapter_unavailable"),

@@ -237,9 +237,10 @@ class Execution:
 
     async def _settle(self, failure: failures.Failure | None, ended_us: int) -> None:
         noted = self.answer.complete
-        for finish in await self._run.aclose() or ():
-            self.answer.end(finish)
-        if not noted:
+        finishes = await self._run.aclose() or ()
+        if not noted:  # a complete answer is recorded, and perhaps being written: it stays
+            for finish in finishes:
+                self.answer.end(finish)
             self._record(failure, ended_us)
 
     def _record(self, failure: failures.Failure | None, ended_us: int) -> None:

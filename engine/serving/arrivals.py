@@ -129,6 +129,14 @@ def _prompt_scoring(
         return Refusal(sequence, "empty", "the prompt holds no tokens", 0)
     if len(prompt) + request.room > most:
         return admission.too_long(sequence, len(prompt), most, answered=request.room > 0)
+    figures = len(prompt) * (1 + request.alternatives)
+    if figures > wire.FIGURES_LIMIT:
+        message = (
+            f"the {len(prompt)} tokens of the prompt, with {request.alternatives} alternatives "
+            f"each, take {figures} log-probabilities, and the limit is {wire.FIGURES_LIMIT}; ask "
+            "for fewer logprobs or send a shorter prompt"
+        )
+        return Refusal(sequence, "too_many_figures", message, 0)
     sequence.prompt_tokens = sequence.scored = len(prompt) - 1
     scoring = Scoring(
         sequence, prompt[:1], prompt[1:], whole=True, alternatives=request.alternatives

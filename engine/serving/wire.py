@@ -8,17 +8,22 @@ by its client.
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from engine.serving.sampling_settings import Begins, Constraint, Sampling, Thinking
 
 __all__ = [
-    "AdapterFailed", "AdapterLoaded", "AdapterUnloaded", "Begins", "Cancel", "Constraint", "Delta",
-    "Detokenise", "Draining", "Embed", "Embedded", "Finished", "FromWorker", "Hello", "Inbox",
-    "KnobsSet", "LoadAdapter", "Logprob", "Outbox", "Refused", "Request", "Result", "Sampling",
-    "Score", "Scored", "Segment", "SetKnobs", "Step", "Submit", "Thinking", "ToWorker",
-    "TokenLogprob", "Tokenise", "Tokenised", "UnloadAdapter",
+    "FIGURES_LIMIT", "AdapterFailed", "AdapterLoaded", "AdapterUnloaded", "Begins", "Cancel",
+    "Constraint", "Delta", "Detokenise", "Draining", "Embed", "Embedded", "Finished", "FromWorker",
+    "Hello", "Inbox", "KnobsSet", "LoadAdapter", "Logprob", "Outbox", "Refused", "Request",
+    "Result", "Sampling", "Score", "Scored", "Segment", "SetKnobs", "Step", "Submit", "Thinking",
+    "ToWorker", "TokenLogprob", "Tokenise", "Tokenised", "UnloadAdapter",
 ]  # fmt: skip
+
+FIGURES_LIMIT: Final = 1_000_000
+"""Log-probabilities of one Scored, alternatives included: some 20 MB of a frame's 64 MiB."""
 
 
 class Segment(msgspec.Struct, frozen=True, array_like=True):
@@ -77,8 +82,9 @@ class Score(msgspec.Struct, frozen=True, array_like=True, tag="score"):
 
     One prefill, no decoding. The continuation is plain text: control tokens spelled in it are not
     parsed. With `whole` the prompt itself is scored from its second token on, and there is no
-    continuation. `alternatives` is how many of the most likely tokens are told of each place. An
-    answer of at least `room` tokens has to fit the context after it. The other fields are Submit's.
+    continuation. `alternatives` is how many of the most likely tokens are returned for each
+    position; a prompt with more than FIGURES_LIMIT of all is refused. An answer of at least `room`
+    tokens has to fit the context after it. The other fields are Submit's.
     """
 
     id: int
@@ -293,10 +299,11 @@ class Refused(msgspec.Struct, frozen=True, array_like=True):
 
     `code` is queue_full, deadline, too_long, no_adapter, empty, bad_token or logit_bias (a token
     that the vocabulary does not have), task (the worker computes something else), dimensions (the
-    vectors have fewer), constraint (it cannot be held, or not to its end), draining, model_fault
-    (what it computes are no numbers) or engine; `retry_after_us` is the estimated wait, 0 where
-    waiting does not help. `busy_us` is the worker's wall time already apportioned to it. `place` is
-    that of a bad_token in the prompt, or of the input of an Embed at fault; else -1.
+    vectors have fewer), constraint (it cannot be held, or not to its end), too_many_figures (as
+    Score says), draining, model_fault (what it computes are no numbers) or engine; `retry_after_us`
+    is the estimated wait, 0 where waiting does not help. `busy_us` is the worker's wall time
+    already apportioned to it. `place` is that of a bad_token in the prompt, or of the input of an
+    Embed at fault; else -1.
     """
 
     id: int

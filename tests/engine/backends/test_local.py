@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from engine.backends import local_run
 from engine.backends.fleet import Fleet
 from engine.backends.local import LocalBackend
 from engine.backends.local_run import UNREAD_LIMIT, LocalRun
@@ -258,6 +259,83 @@ async def test_a_scoring_that_is_cancelled_counts_what_it_cost(box: Box) -> None
     assert row.busy_us >= 70
     assert row.prompt_tokens == 4
     await asyncio.gather(first, return_exceptions=True)
+
+
+async def test_a_score_that_arrives_after_its_job_failed_settles_it(box: Box) -> None:
+    """The worker had sent it before it read the cancellation, which it then ignores."""
+    _, first, (one, other) = await scored(box, max_tokens=4)
+    step = box.worker._step(())
+    refused = wire.Refused(one, "queue_full", "the queue is full", 1)
+    box.worker.say(msgspec.structs.replace(step, refused=(*step.refused, refused)))
+    with pytest.raises(failures.Overloaded):
+        await first
+    await box.worker.got(wire.Cancel)
+    box.worker.say(figures(other, b"six", b" ten", 60))
+    row = await box.row()
+    assert (row.outcome, row.busy_us) == (Outcome.REFUSED, 60)
+    await box.executor.drain()
+    assert box.ids() == []
+
+
+async def test_a_score_that_arrives_after_its_client_left_begins_nothing(box: Box) -> None:
+    """Neither its choices nor the prompts that waited for it."""
+    box.worker.silent = True
+    alike = "many words that begin each of the prompts " * 4
+    input = Text(tuple(alike + end for end in ("one", "two")))
+    execution = box.run(input=input, echo=True, max_tokens=4)
+    first = asyncio.create_task(anext(execution))
+    await box.worker.got(wire.Score)
+    (asked,) = [each for each in box.worker.received if isinstance(each, wire.Score)]
+    execution.cancel()
+    await box.worker.got(wire.Cancel)
+    box.worker.say(figures(asked.id, b"many", b" words", 40))
+    row = await box.row()
+    assert (row.outcome, row.busy_us) == (Outcome.CANCELLED, 40)
+    assert not box.fleet.pools[box.release.deployment].busy
+    await asyncio.gather(first, return_exceptions=True)
+
+
+async def test_an_answer_that_is_nothing_but_its_prompt_keeps_its_end(box: Box) -> None:
+    """It is written after it was recorded; what the run still says then changes nothing."""
+    execution, first, (one, other) = await scored(box, max_tokens=0)
+    box.worker.say(figures(other, b"six", b" ten", 60), figures(one, b"one", b" two", 40))
+    await first
+    await box.executor.drain()
+    reasons = [choice.finish and choice.finish.reason for choice in execution.answer.choices]
+    assert reasons == ["length", "length"]
+
+
+@pytest.mark.parametrize("logprobs", [-1, 0, 20])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_prompts_come_back_as_often_as_the_limit_allows(
+    box: Box, monkeypatch: pytest.MonkeyPatch, logprobs: int, *, stream: bool
+) -> None:
+    """Each choice writes its prompt again, with or without figures."""
+    box.worker.silent = True
+    words = "x" * 100
+
+    async def asked(most: int) -> failures.Failure | None:
+        monkeypatch.setattr(local_run, "ECHO_LIMIT", most)
+        execution = box.run(
+            input=Text((words,)), echo=True, logprobs=logprobs, n=8, max_tokens=0, stream=stream
+        )
+        before = sum(isinstance(each, wire.Score) for each in box.worker.received)
+        answer = asyncio.create_task(execution.whole())
+        await box.worker.got(wire.Score, before + 1)
+        last = [each for each in box.worker.received if isinstance(each, wire.Score)][-1]
+        box.worker.say(figures(last.id, words[:50].encode(), words[50:].encode(), 1))
+        try:
+            await answer
+        except failures.Failure as failure:
+            return failure
+        return None
+
+    figured = 2 * (1 + logprobs) * local_run.PER_FIGURE
+    most = 8 * (100 + figured)
+    assert await asked(most) is None
+    refusal = await asked(most - 1)
+    assert isinstance(refusal, failures.Invalid)
+    assert (refusal.code, refusal.param) == ("invalid_value", "prompt")
 
 
 async def test_a_cancelled_job_is_recorded_when_the_worker_has_counted(box: Box) -> None:
