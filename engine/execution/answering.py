@@ -30,10 +30,12 @@ _NO_EVIDENCE: Final = frozenset(
         "release_unavailable",
         "template_failed",
         "prompt_failed",
+        "upstream_late",
     }
 )
-"""Failures of a shutdown, of a release that is known to be down for another reason, and of
-templates for what a caller sent: one client could take the release from all others."""
+"""Failures of a shutdown, of a release that is known to be down for another reason, of templates
+for what a caller sent, and of answers that are long: one client could take the release from all
+others."""
 
 
 @dataclass(frozen=True, slots=True)

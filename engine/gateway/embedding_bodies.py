@@ -12,15 +12,15 @@ import msgspec
 from msgspec import Meta
 
 from engine.execution import job
-from engine.gateway import errors, request_bodies, turns
+from engine.gateway import errors, prompt_fields, request_bodies, turns
 
 INPUTS_LIMIT: Final = 2048
 """As OpenAI has it."""
-TOKENS_LIMIT: Final = 1 << 20
 
 _Name = Annotated[str, Meta(max_length=512)]
-_Token = Annotated[int, Meta(ge=0, le=2**31 - 1)]
-_Tokens = Annotated[list[_Token | str], Meta(min_length=1, max_length=TOKENS_LIMIT)]
+_Tokens = Annotated[
+    list[prompt_fields.Token | str], Meta(min_length=1, max_length=prompt_fields.TOKENS_LIMIT)
+]
 
 
 class InputContent(msgspec.Struct):
@@ -50,15 +50,19 @@ _Inputs = (
     str
     | InputContent
     | Annotated[
-        list[str | _Token | _Tokens | InputContent], Meta(min_length=1, max_length=TOKENS_LIMIT)
+        list[str | prompt_fields.Token | _Tokens | InputContent],
+        Meta(min_length=1, max_length=prompt_fields.TOKENS_LIMIT),
     ]
 )
 
 
 class _Untexted(msgspec.Struct, kw_only=True):
-    """What the bodies have in common: they ask for no text."""
+    """What the bodies have in common: they ask for no text.
 
-    model: _Name
+    Clients of text-embeddings-inference send no `model`: then there is only one service.
+    """
+
+    model: _Name | None = None
     user: _Name | None = None
 
     @property
@@ -171,8 +175,12 @@ class Rerank(_Untexted, kw_only=True):
 
 
 EMBEDDINGS: Final = request_bodies.Reader(
-    Embeddings, unchanging={"normalize": (True,), "truncate": ("NONE", False)}
+    Embeddings,
+    unchanging={"normalize": (True,), "truncate": ("NONE", False)},
+    bounded={"input"},
 )
 RERANK: Final = request_bodies.Reader(
-    Rerank, unchanging={"raw_scores": (True,), "truncate": (False,), "return_embeddings": (False,)}
+    Rerank,
+    unchanging={"raw_scores": (True,), "truncate": (False,), "return_embeddings": (False,)},
+    bounded={"documents"},
 )

@@ -1,6 +1,6 @@
 """The prompt of a text completion: one text or several, each as text or as token ids.
 
-Imported by `request_bodies`.
+Imported by the modules of bodies.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from engine.gateway import errors
+from engine.gateway import containers, errors
 
 PROMPTS_LIMIT: Final = 128
 TOKENS_LIMIT: Final = 1 << 20
 
-_Token = Annotated[int, Meta(ge=0, le=2**31 - 1)]
-_Tokens = Annotated[list[_Token], Meta(min_length=1, max_length=TOKENS_LIMIT)]
-Prompt = str | Annotated[list[str | _Token | _Tokens], Meta(min_length=1, max_length=TOKENS_LIMIT)]
+Token = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+_Tokens = Annotated[list[Token], Meta(min_length=1, max_length=TOKENS_LIMIT)]
+Prompt = str | Annotated[list[str | Token | _Tokens], Meta(min_length=1, max_length=TOKENS_LIMIT)]
 """One text, the tokens of one text, or several of either."""
 
 
 def check(raw: msgspec.Raw) -> None:
-    """Refuse too many lists before they are decoded."""
-    written = bytes(raw).lstrip()
-    if written.startswith(b"[") and not written[1:].lstrip().startswith(b'"'):
-        _count(written.count(b"[") - 1)
+    """Refuse too many lists before they are decoded, whatever is among them."""
+    written = bytes(raw)
+    if written.count(b"[") > PROMPTS_LIMIT:
+        _count(containers.count(raw) - written.lstrip().startswith(b"["))
 
 
 def prompts(prompt: Prompt) -> tuple[str | tuple[int, ...], ...]:

@@ -17,6 +17,7 @@ from msgspec import Meta
 from engine.execution import job
 from engine.gateway import (
     constraint_fields,
+    containers,
     errors,
     prompt_fields,
     sampling_fields,
@@ -28,9 +29,6 @@ from engine.prompting import chat_template
 SEQUENCES_LIMIT: Final = 128
 STOPS_LIMIT: Final = 16
 _SUFFIX: Final = 1 << 20
-CONTAINERS_LIMIT: Final = 10_000
-"""Lists and objects in a field of free form. Each costs Python as much as kilobytes of text do, and
-while a body is decoded no other request is answered."""
 
 Body = TypeVar("Body", bound=msgspec.Struct)
 
@@ -51,7 +49,7 @@ class StreamOptions(msgspec.Struct):
 class Completing(constraint_fields.Constrained, kw_only=True):
     """The fields of both kinds of completion. Absent and null mean the release's own setting."""
 
-    model: _Name
+    model: _Name | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: Annotated[int, Meta(ge=1, le=SEQUENCES_LIMIT)] | None = None
@@ -213,7 +211,7 @@ class Completion(Completing, kw_only=True):
         if self.suffix and self.echo:
             raise errors.invalid("echo", "it has no meaning beside suffix")
         if self.suffix and not all(isinstance(prompt, str) for prompt in prompts):
-            raise errors.invalid("suffix", "it is text, and so has the prompt to be")
+            raise errors.invalid("suffix", "it needs a text prompt, not token ids")
         return job.Text(prompts, self.suffix or "")
 
     def _echoes(self) -> bool:
@@ -256,6 +254,8 @@ _UNCHANGING: Final[Mapping[str, tuple[object, ...]]] = {
     "verbosity": ("medium",),
     "moderation": (),
     "best_of": (1,),
+    "echo": (False,),
+    "suffix": ("",),
 }
 
 _FREE: Final = frozenset({"prompt_variables", "metadata", "chat_template_kwargs", "tools"})
@@ -276,8 +276,13 @@ class Reader:
         *,
         ignored: Collection[str] = _IGNORED,
         unchanging: Mapping[str, tuple[object, ...]] = _UNCHANGING,
+        bounded: Collection[str] = (),
     ) -> None:
-        """`ignored` and `unchanging` are the tables of the dialect's fields without support."""
+        """`ignored` and `unchanging` are the tables of the dialect's fields without support.
+
+        `bounded` are other fields than those of free form that may be made of many containers.
+        """
+        self._bounded = _FREE.union(bounded)
         self._ignored = ignored
         self._unchanging = unchanging
         self.body = body
@@ -294,8 +299,8 @@ class Reader:
             for name, value in _top.decode(raw).items():
                 if name not in self._known:
                     self._check_unsupported(name, value)
-                elif name in _FREE:
-                    _check_containers(name, value)
+                elif name in self._bounded:
+                    containers.check(name, value)
                 elif name == "prompt":
                     prompt_fields.check(value)
                 elif name == "logit_bias":
@@ -330,17 +335,6 @@ class Reader:
         if len(raw) > _SMALL or msgspec.json.decode(raw) not in (None, *unchanging):
             message = f"{name!r} with this value is not supported here; leave it out."
             raise errors.BadRequest(message, code="unsupported_parameter", param=name)
-
-
-def _check_containers(name: str, raw: msgspec.Raw) -> None:
-    """Refuse what would take long to decode; brackets inside texts count, too."""
-    written = bytes(raw)
-    if written.count(b"[") + written.count(b"{") > CONTAINERS_LIMIT:
-        raise errors.BadRequest(
-            f"{name} holds more than {CONTAINERS_LIMIT} lists and objects.",
-            code="invalid_value",
-            param=name,
-        )
 
 
 def _invalid(error: msgspec.ValidationError) -> errors.BadRequest:

@@ -35,7 +35,11 @@ def named(context: Context, request: Request, model: str | None) -> str:
     services = context.catalog.snapshot.services
     if len(services) != 1:
         where = "there are several services" if services else "there is no service"
-        raise errors.invalid("model", f"{where}; name one here, or ask below /services/NAME")
+        raise errors.BadRequest(
+            f"model: {where}; name one here, or ask below /services/NAME.",
+            code="missing_required_parameter",
+            param="model",
+        )
     return next(iter(services))
 
 

@@ -5,18 +5,15 @@ Imported by `engine.gateway.tokens`.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from engine.execution import job
-from engine.gateway import errors, request_bodies, tool_bodies, turns
-
-TOKENS_LIMIT: Final = 1 << 20
+from engine.gateway import errors, prompt_fields, request_bodies, tool_bodies, turns
 
 _Name = Annotated[str, Meta(max_length=512)]
-_Token = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
 class Tokenize(msgspec.Struct, kw_only=True):
@@ -83,7 +80,7 @@ class Detokenize(msgspec.Struct, kw_only=True):
     """Tokens whose text is wanted."""
 
     model: _Name | None = None
-    tokens: Annotated[list[_Token], Meta(max_length=TOKENS_LIMIT)]
+    tokens: Annotated[list[prompt_fields.Token], Meta(max_length=prompt_fields.TOKENS_LIMIT)]
     user: _Name | None = None
 
     @property

@@ -19,7 +19,7 @@ FIGURES_MOST: Final = 1 << 17
 """Log-probabilities that are kept, alternatives included: some 20 MiB."""
 _ENTRIES_MOST: Final = 64
 LEAST: Final = 16
-"""Fewer tokens are not worth to be remembered."""
+"""Fewer tokens are not worth remembering."""
 
 
 class Figures(NamedTuple):

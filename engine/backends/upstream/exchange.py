@@ -144,8 +144,8 @@ class Exchange:
     ) -> Batches:
         settings = self.server.settings
         loop = asyncio.get_running_loop()
-        first_s = max(0.0, min(settings.first_event_s, self._left_s(job)))
-        deadline = loop.time() + first_s
+        within_s, late = self._due(job)
+        deadline = loop.time() + within_s
         sent = object()
         self.server.unanswered[sent] = loop.time()
         stream = self.server.stream(call.path, call.body, deadline=deadline, headers=headers)
@@ -173,10 +173,22 @@ class Exchange:
                 raise
             if answer.began:
                 raise faults.stalled(settings.name, settings.read_s) from None
-            raise faults.timed_out(settings.name, first_s) from None
+            raise late from None
         finally:
             self.server.unanswered.pop(sent, None)
             await stream.aclose()
+
+    def _due(self, job: Job) -> tuple[float, Failure]:
+        """Within how many seconds an answer has to begin, and the failure if it does not.
+
+        One with its prompt comes whole, so that its length counts and the server is not to blame.
+        """
+        settings = self.server.settings
+        within_s = max(0.0, min(settings.first_event_s, self._left_s(job)))
+        if job.echo and job.max_tokens:
+            within_s += settings.read_s
+            return within_s, faults.late(settings.name, within_s)
+        return within_s, faults.timed_out(settings.name, within_s)
 
     def _left_s(self, job: Job) -> float:
         """How long the job may still wait for its first token."""

@@ -3,6 +3,7 @@
     code                          family       what happened
     upstream_unreachable          Unavailable  no connection: refused, no such host, TLS
     upstream_timeout              Unavailable  no token within the deadline
+    upstream_late                 Unavailable  an answer that comes whole was not complete in time
     upstream_stalled              Unavailable  no event for the read timeout, mid-answer
     upstream_lost                 Unavailable  the connection ended before the answer did
     upstream_unavailable          Unavailable  502, 503 or 504, or an error that says so
@@ -73,6 +74,16 @@ def timed_out(upstream: str, after_s: float) -> Failure:
     return failures.Unavailable(
         f"upstream {upstream} sent no token within {after_s:.3g} s",
         code="upstream_timeout",
+        retry_after_us=RETRY_US,
+    )
+
+
+def late(upstream: str, after_s: float) -> Failure:
+    """An answer that comes whole was not complete in time, which may be due to its length."""
+    return failures.Unavailable(
+        f"upstream {upstream} did not complete an answer with echo, which is not streamed, within "
+        f"{after_s:.3g} s; ask for fewer tokens, or without echo",
+        code="upstream_late",
         retry_after_us=RETRY_US,
     )
 

@@ -8,14 +8,17 @@ import json
 import sys
 import tracemalloc
 from collections.abc import Callable
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.requests import Request
 
-from engine.gateway import errors, request_bodies
+from engine.gateway import containers, embedding_bodies, errors, request_bodies, service_paths
+from engine.gateway.context import Context
 
 CHAT = request_bodies.Reader(request_bodies.Chat)
 COMPLETION = request_bodies.Reader(request_bodies.Completion)
@@ -85,12 +88,39 @@ def test_a_bad_field_is_named(changed: dict[str, Any], code: str, param: str) ->
     assert param.partition("[")[0] in error.message
 
 
-@pytest.mark.parametrize("name", ["model", "messages"])
-def test_a_missing_field_is_named(name: str) -> None:
+def test_a_missing_field_is_named() -> None:
     """As a required parameter."""
-    body = {key: value for key, value in HI.items() if key != name}
-    error = refused(CHAT, json.dumps(body).encode())
-    assert (error.code, error.param) == ("missing_required_parameter", name)
+    error = refused(CHAT, b'{"model":"ops"}')
+    assert (error.code, error.param) == ("missing_required_parameter", "messages")
+
+
+def named(path: dict[str, str], model: str | None, services: int) -> str:
+    """The service of a request with this path and body, where there are so many."""
+    snapshot = SimpleNamespace(services=dict.fromkeys(f"s{each}" for each in range(services)))
+    context = SimpleNamespace(catalog=SimpleNamespace(snapshot=snapshot))
+    request = Request({"type": "http", "path_params": path})
+    return service_paths.named(cast("Context", context), request, model)
+
+
+@pytest.mark.parametrize(
+    ("reader", "body"),
+    [
+        (CHAT, {"messages": HI["messages"]}),
+        (COMPLETION, {"prompt": "x"}),
+        (embedding_bodies.EMBEDDINGS, {"input": "x"}),
+        (embedding_bodies.RERANK, {"query": "x", "texts": ["a", "b"]}),
+    ],
+)
+def test_a_body_needs_no_model_where_its_path_or_the_box_names_it(
+    reader: request_bodies.Reader, body: dict[str, Any]
+) -> None:
+    """Below /services/NAME, or with a single service; else the error names the field."""
+    model = reader.read(json.dumps(body).encode()).model
+    assert named({"service": "s1"}, model, 2) == "s1"
+    assert named({}, model, 1) == "s0"
+    for services in (0, 2):
+        error = caught(lambda services=services: named({}, model, services))  # type: ignore[misc]
+        assert (error.code, error.param) == ("missing_required_parameter", "model")
 
 
 @pytest.mark.parametrize(
@@ -120,6 +150,8 @@ def test_what_is_no_json_says_so(raw: bytes, code: str) -> None:
         {"frequency_penalty": 0.0},
         {"logit_bias": {}},
         {"store": True},
+        {"echo": False},
+        {"suffix": ""},
         {"user": "sara", "metadata": {"a": "b"}},
         {"temperature": None, "stop": None, "n": None},
         {"top_k": 5, "min_p": 0.1, "prompt_variables": {"tone": "dry"}},
@@ -309,6 +341,43 @@ def test_a_prompt_that_is_neither_is_refused_with_its_place(prompt: Any, param: 
     assert caught.value.param == param
 
 
+@pytest.mark.parametrize(
+    ("reader", "field", "value"),
+    [
+        (COMPLETION, "prompt", ["a", *[[1]] * 100_000]),
+        (COMPLETION, "prompt", [1, *[[1]] * 100_000]),
+        (COMPLETION, "prompt", ['"[', *[[1]] * 100_000]),
+        (embedding_bodies.EMBEDDINGS, "input", [[1]] * 100_000),
+        (embedding_bodies.EMBEDDINGS, "input", [{"prompt_string": "a"}] * 100_000),
+        (embedding_bodies.RERANK, "documents", [{"text": "a"}] * 100_000),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_too_many_lists_are_refused_before_they_are_decoded(
+    reader: request_bodies.Reader, field: str, value: object
+) -> None:
+    """Whatever comes first; two megabytes of them held up the gateway for half a second."""
+    more = {"query": "x"} if reader is embedding_bodies.RERANK else {}
+    raw = json.dumps(more | {field: value}).encode()
+    tracemalloc.start()
+    try:
+        assert refused(reader, raw).param == field
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 5 * len(raw), "as lists they take more than ten times that"
+
+
+def test_brackets_in_texts_are_text() -> None:
+    """As many as fit; escapes end no text."""
+    brackets = '[{"\\' * 5_000
+    prompts = [brackets] * 2
+    body = COMPLETION.read(json.dumps({"prompt": prompts}).encode())
+    assert body.input().prompts == tuple(prompts)
+    held = embedding_bodies.EMBEDDINGS.read(json.dumps({"input": prompts}).encode())
+    assert held.input().inputs == ((brackets,), (brackets,))
+
+
 def test_the_chats_own_field_is_unknown_to_completions() -> None:
     """Each endpoint knows its own."""
     error = refused(COMPLETION, json.dumps(HI | {"prompt": "x"}).encode())
@@ -320,6 +389,26 @@ def test_a_score_is_one_up_or_one_down(score: object) -> None:
     """Nothing between."""
     raw = json.dumps({"request_id": "req_1", "score": score}).encode()
     assert refused(FEEDBACK, raw).param == "score"
+
+
+json_values = st.recursive(
+    st.none() | st.integers() | st.text(alphabet='ab"\\[]{}é'),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(alphabet='"\\[{'), inner),
+    max_leaves=20,
+)
+
+
+def opened(value: object) -> int:
+    """How many lists and objects a value is made of."""
+    if isinstance(value, dict):
+        return 1 + sum(map(opened, value.values()))
+    return 1 + sum(map(opened, value)) if isinstance(value, list) else 0
+
+
+@given(json_values)
+def test_lists_and_objects_are_counted_without_those_in_texts(value: object) -> None:
+    """However texts are escaped."""
+    assert containers.count(msgspec.Raw(json.dumps(value).encode())) == opened(value)
 
 
 @given(st.binary(max_size=200))

@@ -7,7 +7,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from engine.serving import arrivals, framing, wire
+from engine.serving import admission, arrivals, framing, wire
 from engine.serving.constraints.held import Constraints
 from engine.serving.generation import Prompts, Scoring
 from engine.serving.llama.vocabulary import Vocabulary
@@ -44,7 +44,7 @@ def test_a_prompt_whose_figures_exceed_the_limit_is_not_scored(alternatives: int
     most = wire.FIGURES_LIMIT // (1 + alternatives)
     assert isinstance(arrived(most, alternatives), Scoring)
     refusal = arrived(most + 1, alternatives)
-    assert isinstance(refusal, arrivals.Refusal)
+    assert isinstance(refusal, admission.Refusal)
     assert refusal.code == "too_many_figures"
     assert "ask for fewer logprobs or send a shorter prompt" in refusal.message
 

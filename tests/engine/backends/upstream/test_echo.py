@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from engine.backends.upstream import echo
-from engine.execution import failures
+from engine.backends.upstream.health import STREAK
+from engine.execution import answering, failures
 from engine.execution.job import Delta, Echoed, Finished, Logprob, PromptToken, Text, TokenLogprob
 from tests.engine.backends.upstream import loopback
 from tests.engine.backends.upstream.loopback import Asked, Reply
@@ -77,6 +78,37 @@ async def test_a_server_that_does_not_return_prompts_fails_the_request_alone() -
         with pytest.raises(failures.Invalid) as failed:
             await events(talk, job)
     assert failed.value.param == "echo"
+
+
+async def test_a_prompt_with_an_answer_may_take_longer_than_a_first_token() -> None:
+    """It comes whole; without an answer the first token is all there is to wait for."""
+    script = returning("a b c", ["a", " b", " c"], prompt_tokens=2, completion_tokens=1)
+    job = jobs.job("a b", echo=True, logprobs=1, max_tokens=1)
+    async with loopback.serving(script) as peer, exchange(peer.url, first_event_s=0.0) as talk:
+        assert isinstance((await events(talk, job))[-1], Finished)
+        with pytest.raises(failures.Unavailable) as failed:
+            await events(talk, jobs.job("a b", echo=True, logprobs=1, max_tokens=0))
+    assert failed.value.code == "upstream_timeout"
+
+
+async def test_a_long_answer_with_its_prompt_is_not_the_servers_fault() -> None:
+    """Three of them in a row would make it unready for everybody."""
+
+    async def never(_: Asked, reply: Reply) -> None:
+        await reply.gone()
+
+    job = jobs.job("a b", echo=True, max_tokens=4)
+    async with (
+        loopback.serving(never) as peer,
+        exchange(peer.url, first_event_s=0.0, read_s=0.0) as talk,
+    ):
+        talk.health.succeeded()
+        for _ in range(STREAK):
+            with pytest.raises(failures.Unavailable) as failed:
+                await events(talk, job)
+            assert failed.value.code == "upstream_late"
+            assert answering.evidence(failed.value) is None
+        assert talk.health.reason is None
 
 
 @pytest.mark.parametrize(
