@@ -188,7 +188,7 @@ def main() -> int:
         made.prove()
         reports.say(loaded=True)
         filter_pays = isinstance(made, Adapters) and device_filter.pays(
-            made, arguments.max_sequences
+            made, arguments.max_sequences, device_filter.beside(arguments.socket)
         )
     except errors.EngineFault as fault:
         if signals.received:

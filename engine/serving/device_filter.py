@@ -8,9 +8,12 @@ with a heap, in several times what `sampling.best` takes. Imported by the worker
 
 from __future__ import annotations
 
+import contextlib
 import math
+import sys
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from statistics import median
 from typing import Final
 
@@ -19,6 +22,7 @@ import numpy as np
 from engine.serving import errors, sampling
 from engine.serving.adapters import Adapters
 from engine.serving.generation import Generation, Scoring
+from engine.serving.llama import libllama
 from engine.serving.llama.context import Context
 from engine.serving.llama.top_k import MOST
 
@@ -82,16 +86,39 @@ def suits(work: Generation | Scoring) -> bool:
     )
 
 
-def pays(adapters: Adapters, slots: int) -> bool:
+def pays(adapters: Adapters, slots: int, trial: Path) -> bool:
     """Whether steps are faster with the filter, measured on the base before it is used.
 
+    `trial` is a file that is there while it is measured. Where it was left, the measurement ended
+    the process, and the same build of libllama does without.
+
     Raises:
-        errors.EngineFault: it does not compute.
+        errors.EngineFault: the base does not compute.
     """
     if adapters.model.devices == ("CPU",):
         return False
-    plain_us, filtered_us = measure(adapters.base, slots)
+    build = libllama.build()
+    with contextlib.suppress(FileNotFoundError):
+        if trial.read_text() == build:
+            _say(f"not measured: it ended a worker; remove {trial} to try again")
+            return False
+    trial.write_text(build)
+    try:
+        plain_us, filtered_us = measure(adapters.base, slots)
+    finally:
+        trial.unlink()
+    _say(f"a step takes {plain_us:.0f} us without, {filtered_us:.0f} us with it")
     return filtered_us < _WORTH * plain_us
+
+
+def beside(socket: Path) -> Path:
+    """The file that is there while the worker with this socket measures."""
+    return socket.with_name(f"{socket.name}.measuring")
+
+
+def _say(what: str) -> None:
+    sys.stderr.write(f"backend_sampling: {what}\n")
+    sys.stderr.flush()
 
 
 def measure(
@@ -103,7 +130,7 @@ def measure(
     """The time of a step with and without all logits, in microseconds, draws included.
 
     The context is not used otherwise meanwhile, and empty afterwards. The latter is infinite where
-    the device has no filter.
+    the device has no filter, or fails at it.
     """
     rows = min(slots, _ROWS)
     asked = sampling.Rows(
@@ -126,17 +153,21 @@ def measure(
             began = now_us()
             sample()
             times.append(now_us() - began)
-        for slot in range(rows):
-            context.clear(slot)
         return median(times[_WARM:])
 
+    def clear() -> None:
+        for slot in range(rows):
+            context.clear(slot)
+
     plain_us = taken(lambda: sampling.sample(context.decode(rows, rows), asked))
+    clear()
     if not context.top_k.attach():
         return plain_us, math.inf
     try:
         filtered_us = taken(lambda: sampling.among(context.decode_best(rows, rows), asked))
-    except errors.FilterMissing:
+    except errors.EngineFault:
         filtered_us = math.inf
     finally:
         context.top_k.detach()
+        clear()
     return plain_us, filtered_us

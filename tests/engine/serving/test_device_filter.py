@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from engine.serving import device_filter, errors
 from engine.serving.device_filter import ALWAYS, MEASURED, NEVER, PATIENCE, DeviceFilter
 from engine.serving.generation import Generation, Scoring
+from engine.serving.llama import libllama
 from engine.serving.llama.context import Context
 from engine.serving.llama.model import Model
 from engine.serving.llama.top_k import MOST
@@ -84,6 +86,21 @@ def test_a_measurement_leaves_the_context_as_it_was(context: Context) -> None:
     assert not context.top_k.attached
     assert np.array_equal(context.decode(fill(context, {0: (0, 8)}), 1), expected)
     context.clear(0)
+
+
+def test_a_build_that_died_of_the_measurement_is_not_measured_again(
+    context: Context, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Of what died only the file is left; another build is measured, and leaves none."""
+    adapters: Any = SimpleNamespace(model=SimpleNamespace(devices=("GPU",)), base=context)
+    trial = device_filter.beside(tmp_path / "worker")
+    trial.write_text(libllama.build())
+    assert not device_filter.pays(adapters, SLOTS, trial)
+    assert f"remove {trial} to try again" in capfd.readouterr().err
+    trial.write_text("another build")
+    device_filter.pays(adapters, SLOTS, trial)
+    assert not trial.exists()
+    assert "a step takes" in capfd.readouterr().err
 
 
 @dataclass
