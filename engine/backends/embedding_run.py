@@ -1,8 +1,9 @@
 """One job of embeddings or of a reranking on this box's workers.
 
-Its inputs are sent in parts, so that no frame grows large and several instances share them; it
-fails when one of them does. A part whose worker dies is computed again. Never starts a worker,
-never records. Imported by `engine.backends.local`.
+Its inputs are sent in parts, so that no frame grows large and several instances share them; a few
+are sent at once, and the next one when one has ended. The job fails when a part does. A part whose
+worker dies is computed again. Never starts a worker, never records. Imported by
+`engine.backends.local`.
 """
 
 from __future__ import annotations
@@ -21,15 +22,18 @@ from engine.serving import wire
 
 PART: Final = 32
 """Inputs of one part."""
+AT_ONCE: Final = 4
+"""Parts that workers have at the same time: enough that none waits for the gateway."""
 
 
 class _Part(ResultReceiver[wire.Embedded]):
-    """Some of the inputs, the first of which has the index `first`."""
+    """Some of the inputs, the first of which has the index `first`; sent at `sent_us`."""
 
-    def __init__(self, run: EmbeddingRun, first: int) -> None:
+    def __init__(self, run: EmbeddingRun, first: int, sent_us: int) -> None:
         super().__init__(wire.Embedded)
         self._run = run
         self.first = first
+        self.sent_us = sent_us
         self.id = 0
         self.over = False
         self.instance = ""
@@ -70,9 +74,9 @@ class EmbeddingRun:
         self._job = job
         self._input = input
         self._now_us = now_us
+        self._inputs, self._query = _inputs(input)
         self._pool: Pool | None = None
         self._parts: list[_Part] = []
-        self._waited_us = 0
         self._failure: failures.Failure | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._told = False
@@ -89,10 +93,11 @@ class EmbeddingRun:
         """
         if self._told:
             raise StopAsyncIteration
-        if self._pool is None:
-            await self._start()
+        pool = self._pool or await self._introduced()
+        self._submit(pool)
         while self._failure is None and not self._over:
             await self._woken()
+            self._submit(pool)
         if self._failure is not None:
             raise self._failure
         self._told = True
@@ -100,7 +105,6 @@ class EmbeddingRun:
         vectors = Vectors(
             values=b"".join(each.values for each in results),
             width=results[0].width,
-            tokens=tuple(count for each in results for count in each.tokens),
         )
         return (vectors, self._finish("stop"))
 
@@ -111,26 +115,35 @@ class EmbeddingRun:
             await self._woken()
         return () if self._told else (self._finish("cancelled"),)
 
-    async def _start(self) -> None:
-        job = self._job
-        pool = self._fleet.pool(job.release)
-        await pool.introduced(job.queue_us / 1e6)
-        self._waited_us = self._now_us() - job.arrived_us
+    async def _introduced(self) -> Pool:
+        pool = self._fleet.pool(self._job.release)
+        await pool.introduced(self._job.queue_us / 1e6)
         self._pool = pool
-        inputs, query = _inputs(self._input)
-        for first in range(0, len(inputs), PART):
-            if self._failure is None:
-                part = _Part(self, first)
-                self._parts.append(part)
-                embed = translation.embed(
-                    job,
-                    self._input,
-                    inputs[first : first + PART],
-                    query,
-                    queue_us=max(1, job.queue_us - self._waited_us),
-                    request=self._parts[0].id,
-                )
-                part.id = pool.embed(embed, part)
+        return pool
+
+    def _submit(self, pool: Pool) -> None:
+        """Send the next parts while workers have fewer than AT_ONCE.
+
+        When a part has ended the job has begun, so that the further ones have its whole time.
+        """
+        job = self._job
+        while self._failure is None and len(self._parts) * PART < len(self._inputs):
+            over = sum(part.over for part in self._parts)
+            if len(self._parts) - over >= AT_ONCE:
+                return
+            first = len(self._parts) * PART
+            part = _Part(self, first, self._now_us())
+            waited_us = 0 if over else part.sent_us - job.arrived_us
+            embed = translation.embed(
+                job,
+                self._input,
+                self._inputs[first : first + PART],
+                self._query,
+                queue_us=max(1, job.queue_us - waited_us),
+                request=self._parts[0].id if self._parts else 0,
+            )
+            self._parts.append(part)
+            part.id = pool.submit(embed, part)
 
     @property
     def _over(self) -> bool:
@@ -152,10 +165,15 @@ class EmbeddingRun:
             reason=reason,
             prompt_tokens=sum(part.computed_tokens for part in parts),
             completion_tokens=0,
-            queue_us=self._waited_us + max((part.queue_us for part in parts), default=0),
+            queue_us=self._queue_us(),
             busy_us=sum(part.busy_us for part in parts),
             instance=next((part.instance for part in parts if part.instance), ""),
         )
+
+    def _queue_us(self) -> int:
+        """The wait until the first computation; 0 without any."""
+        begun = [part.sent_us + part.queue_us for part in self._parts if part.computed_tokens]
+        return max(0, min(begun) - self._job.arrived_us) if begun else 0
 
     # called by the parts
 

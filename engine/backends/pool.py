@@ -218,10 +218,6 @@ class Pool:
         """
         return await self._result(score, wire.Scored)
 
-    def embed(self, embed: wire.Embed, receiver: ResultReceiver[wire.Embedded]) -> int:
-        """Compute the vectors of inputs on the instance with the least work; return its id."""
-        return self.submit(embed, receiver)
-
     async def tokens(self, request: wire.Tokenise | wire.Detokenise) -> wire.Tokenised:
         """The tokens of a prompt, or the bytes of tokens, by any instance.
 

@@ -348,7 +348,7 @@ class WorkerClient:
     def _answered(self, result: wire.Result) -> None:
         request = self._pending.get(result.id)
         if request is not None and request.worker is self and isinstance(request.receiver, Taker):
-            if isinstance(result, wire.Scored):
+            if isinstance(result, wire.Scored | wire.Embedded):
                 waited_us = request.sent_us - request.added_us + result.queue_us
                 result = msgspec.structs.replace(result, queue_us=waited_us)
             if request.receiver.takes(result):

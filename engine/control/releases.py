@@ -26,6 +26,7 @@ from storage.control_socket import verbs
 from storage.intents import Intent
 from storage.keys import Role
 from storage.models import ModelVersion, Status
+from storage.prompts import PromptVersion
 from storage.releases import Engine, Release, Server
 from storage.rollouts import OPEN
 from storage.services import WHOLE_BP, Arm
@@ -48,7 +49,10 @@ async def create(
         engine = release_tasks.resolved(model, base, engine)
     if model is not None and (refusal := refuse(model, base, engine)) is not None:
         return refusal
-    if (refusal := await _missing_device(s, engine or arguments.server, at_us)) is not None:
+    refusal = _without_prompts(engine, prompt) or await _missing_device(
+        s, engine or arguments.server, at_us
+    )
+    if refusal is not None:
         return refusal
     if arguments.upstream is not None:
         await upstreams.find(s, arguments.upstream.name)
@@ -163,6 +167,14 @@ async def _missing_device(
     except placement.NotThere as error:
         return Decision(Reason.INVALID, f"The release cannot run here: {error}.")
     return None
+
+
+def _without_prompts(engine: Engine | None, prompt: PromptVersion | None) -> Decision | None:
+    """A prompt goes before what is answered with text, and nothing else."""
+    if engine is None or engine.task == "text" or prompt is None:
+        return None
+    sentence = f"A release for {engine.task} adds nothing to its inputs; leave out the prompt."
+    return Decision(Reason.INVALID, sentence)
 
 
 def refuse(

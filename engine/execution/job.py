@@ -257,13 +257,11 @@ class Finished(msgspec.Struct, frozen=True, array_like=True, tag="finished"):
 class Vectors(msgspec.Struct, frozen=True, array_like=True, tag="vectors"):
     """All that was asked for: `width` little-endian float32 `values` for each input, in order.
 
-    Of a `Rerank` they are the scores of its documents, `width` 1. `tokens` counts those of each
-    input, and is empty where the backend does not say.
+    Of a `Rerank` they are the scores of its documents, `width` 1.
     """
 
     values: bytes
     width: int
-    tokens: tuple[int, ...]
 
 
 class Restarted(msgspec.Struct, frozen=True, array_like=True, tag="restarted"):

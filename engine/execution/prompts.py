@@ -1,4 +1,4 @@
-"""Puts the prompt of a job's release before the caller's input.
+"""Puts the prompt of a job's release before the caller's input, where that is answered with text.
 
 Never chooses the release. Imported by `engine.gateway` and by everything else that makes jobs.
 """
@@ -11,14 +11,14 @@ from typing import Any
 import msgspec
 
 from engine.execution import failures
-from engine.execution.job import Job, Message
+from engine.execution.job import Job, Message, Prompt
 from engine.execution.snapshot import Snapshot
 from engine.prompting import prompt_template, time_limit
 from storage.releases import Release
 
 
 async def with_prompt(snapshot: Snapshot, job: Job, variables: Mapping[str, Any]) -> Job:
-    """The job with its release's prompt before the caller's input.
+    """The job with its release's prompt before the caller's input; embeddings have none.
 
     Raises:
         failures.Invalid: the variables are not those that the prompt declares; the release is to
@@ -26,6 +26,8 @@ async def with_prompt(snapshot: Snapshot, job: Job, variables: Mapping[str, Any]
         failures.Broken: the prompt's template is faulty.
         failures.Failure: it cannot be rendered now.
     """
+    if not isinstance(job.input, Prompt):
+        return job
     release = job.release
     if release.prompt_version_id is None and not variables:
         return job

@@ -23,7 +23,7 @@ _Tokens = Annotated[
 ]
 
 
-class InputContent(msgspec.Struct):
+class InputContent(msgspec.Struct, forbid_unknown_fields=True):
     """An input as llama-server's clients may write it: one text, or the parts of a message."""
 
     prompt_string: str | None = None
@@ -33,8 +33,10 @@ class InputContent(msgspec.Struct):
         """The text.
 
         Raises:
-            BadRequest: it has none, or something other than text.
+            BadRequest: it has none, or two, or something other than text.
         """
+        if self.content is not None and self.prompt_string is not None:
+            raise errors.invalid(where, "send prompt_string or content, not both")
         if self.content is None:
             if self.prompt_string is None:
                 raise errors.invalid(where, "an object needs prompt_string or content")
@@ -136,7 +138,7 @@ def _part(given: str | int | list[int | str] | InputContent, where: str) -> str 
     return given
 
 
-class RankedDocument(msgspec.Struct):
+class RankedDocument(msgspec.Struct, forbid_unknown_fields=True):
     """A document as Jina's and Cohere's clients may write it."""
 
     text: str

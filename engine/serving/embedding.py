@@ -26,6 +26,11 @@ _MARKS: Final = ("{query}", "{document}")
 Floats = npt.NDArray[np.float32]
 
 
+def class_of(request: wire.Embed) -> Class:
+    """The class of a request."""
+    return Class(min(max(request.class_, Class.INTERACTIVE), Class.BACKGROUND))
+
+
 class Unembeddable(Exception):
     """A request cannot be computed; `code` and `place` as in wire.Refused."""
 
@@ -116,11 +121,12 @@ class Embedder:
         ]
         asked = Asked(
             id=request.id,
-            class_=Class(min(max(request.class_, 0), 2)),
+            class_=class_of(request),
             tenant=request.tenant,
             inputs=inputs,
             arrived_us=now_us,
             deadline_us=now_us + request.queue_us,
+            further=bool(request.request),
         )
         return Work(asked, request, self.context.width)
 
@@ -215,10 +221,11 @@ def normalised(vectors: Floats, norm: int) -> Floats:
     """Vectors (inputs, width) scaled as `wire.Embed.norm` says; a vector of zeros stays one."""
     if norm < 0:
         return vectors
+    exact = vectors.astype(np.float64)  # the 64th power of a small number is 0 as float32
     if norm == 0:
-        size = np.abs(vectors).max(axis=1) / _INT16
+        size = np.abs(exact).max(axis=1) / _INT16
     else:
-        size = np.linalg.norm(vectors, ord=norm, axis=1)
+        size = np.linalg.norm(exact, ord=norm, axis=1)
     scale = np.divide(1.0, size, out=np.zeros_like(size), where=size > 0)
-    scaled: Floats = (vectors * scale[:, None]).astype(np.float32)
+    scaled: Floats = (exact * scale[:, None]).astype(np.float32)
     return scaled

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from engine.serving import errors, tokens, wire
-from engine.serving.embedding import Embedder, Unembeddable, Work
+from engine.serving.embedding import Embedder, Floats, Unembeddable, Work, class_of
 from engine.serving.input_queue import Asked, InputQueue
 from engine.serving.knobs import Knobs
 from engine.serving.llama.model import Model
@@ -80,7 +80,7 @@ class EmbeddingWorker:
             if chosen:
                 self._step(chosen)
             elif self._finished or self._refused or self._news:
-                self._send(0)
+                self._send()
             self._heartbeat()
 
     def _step_tokens(self) -> int:
@@ -102,7 +102,7 @@ class EmbeddingWorker:
 
     def _finish_sending(self) -> None:
         """Send what is left and wait until the gateway has read it, within the stall limit."""
-        self._send(0)
+        self._send()
         stalled_us = 0
         while self._socket.pending and stalled_us <= STALL_LIMIT_US:
             stalled_us += self._wait(0.1)
@@ -139,7 +139,7 @@ class EmbeddingWorker:
             since_token_us=now - self._computed_us,
         )
         if not self._works:
-            self._send(0)  # idle time is reported every second, not when it is over
+            self._send()  # idle time is reported every second, not when it is over
 
     @property
     def _running(self) -> int:
@@ -174,7 +174,8 @@ class EmbeddingWorker:
             case wire.Submit() | wire.Score():
                 self._refuse(item.id, "task", "the worker generates no text")
             case wire.Tokenise() | wire.Detokenise():
-                told = tokens.tell(self._model.vocabulary, item, self._embedder.longest)
+                longest = self._embedder.longest
+                told = tokens.tell(self._model.vocabulary, item, longest, whole=True)
                 if isinstance(told, wire.Refused):
                     self._refused.append(told)
                 else:
@@ -196,13 +197,8 @@ class EmbeddingWorker:
             message = "this worker is draining; its successor takes new requests"
             self._refuse(request.id, "draining", message, retry_after_us=_RETRY_US)
             return
-        if not request.request and self._full():
-            knobs = self._knobs
-            message = (
-                f"the queue is full ({knobs.queue_limit} requests or "
-                f"{knobs.queue_tokens_limit} prompt tokens)"
-            )
-            self._refuse(request.id, "queue_full", message, retry_after_us=_RETRY_US)
+        if not request.request and not self._room(request):
+            self._refuse_full(request.id)
             return
         try:
             work = self._embedder.work(request, self._now_us())
@@ -212,12 +208,23 @@ class EmbeddingWorker:
         self._works[request.id] = work
         self._queue.push(work.asked)
 
-    def _full(self) -> bool:
-        """Whether the queue takes no further request; one is taken by an idle worker."""
-        knobs, queue = self._knobs, self._queue
-        waits = bool(queue.count)
-        over = queue.count > knobs.queue_limit or queue.tokens > knobs.queue_tokens_limit
-        return waits and over
+    def _room(self, request: wire.Embed) -> bool:
+        """Whether the queue takes a request; others may have to leave it."""
+        knobs = self._knobs
+        displaced = self._queue.displaced(
+            request.tenant, class_of(request), knobs.queue_limit, knobs.queue_tokens_limit
+        )
+        for asked in displaced or ():
+            self._refuse_full(asked.id)
+        return displaced is not None
+
+    def _refuse_full(self, id: int) -> None:
+        knobs = self._knobs
+        message = (
+            f"the queue is full ({knobs.queue_limit} requests or "
+            f"{knobs.queue_tokens_limit} prompt tokens of a tenant)"
+        )
+        self._refuse(id, "queue_full", message, retry_after_us=_RETRY_US)
 
     def _cancel(self, id: int) -> None:
         work = self._works.pop(id, None)
@@ -248,17 +255,27 @@ class EmbeddingWorker:
 
     def _step(self, chosen: list[tuple[Asked, int]]) -> None:
         inputs = [asked.inputs[index] for asked, index in chosen]
+        vectors: Floats | None = None
+        fault = ""
         try:
             vectors = self._embedder.context.compute(inputs)
         except errors.ComputeFailed:
             raise
-        except errors.EngineFault as fault:
-            for asked, _ in chosen:
-                self._refuse(asked.id, "engine", str(fault))
-            return
+        except errors.EngineFault as error:
+            fault = str(error)
         now = self._now_us()
         self._charge(chosen, now - self._mark_us - self._waited_us)
         self._computed_us = now
+        if vectors is None:
+            for id in dict.fromkeys(asked.id for asked, _ in chosen):
+                self._refuse(id, "engine", fault)
+        else:
+            self._settle(chosen, vectors)
+        self._number += 1
+        self._send(0 if vectors is None else sum(map(len, inputs)), stepped=True)
+
+    def _settle(self, chosen: list[tuple[Asked, int]], vectors: Floats) -> None:
+        """Give each request the vectors of its inputs; tell what is complete or cannot be."""
         for (asked, index), vector in zip(chosen, vectors, strict=True):
             work = self._works.get(asked.id)
             if work is None:  # another of its inputs was refused in this step
@@ -272,8 +289,6 @@ class EmbeddingWorker:
             if not work.left:
                 del self._works[asked.id]
                 self._news.append(work.result())
-        self._number += 1
-        self._send(sum(map(len, inputs)))
 
     def _charge(self, chosen: list[tuple[Asked, int]], busy_us: int) -> None:
         """Share the time of a step by tokens, so that the parts add up to the whole."""
@@ -286,11 +301,11 @@ class EmbeddingWorker:
             left_us -= part
             total -= size
 
-    def _send(self, prefill: int) -> None:
+    def _send(self, prefill: int = 0, *, stepped: bool = False) -> None:
         """Send one frame: the step, or an empty one, with everything since the previous frame."""
         now = self._now_us()
         wall = now - self._mark_us
-        idle = self._waited_us if prefill else wall
+        idle = self._waited_us if stepped else wall
         running = self._running
         step = wire.Step(
             number=self._number,

@@ -5,7 +5,11 @@ tenant's counter grows by the tokens that were taken for it, and a tenant that c
 to the others, so that idling earns nothing. Within a tenant and class the first to come goes first.
 An input is computed whole, and the step is its only one, so there is nothing to preempt.
 
-Pure; imports the standard library only. Imported by `engine.serving.embedding`.
+A tenant may have so much waiting in a class and those above it, whatever others have. All tenants
+together may have OVERALL times as much, for the sake of memory: beyond that background gives way.
+
+Pure; imports the standard library only. Imported by `engine.serving.embedding` and
+`embedding_worker`.
 """
 
 from __future__ import annotations
@@ -16,6 +20,8 @@ from typing import Final
 
 from engine.serving.sequences import Class
 
+OVERALL: Final = 8
+"""What all tenants may have waiting, as a multiple of what one may."""
 _KEPT: Final = 4096
 """Tenants whose counters are kept while they ask for nothing."""
 
@@ -24,7 +30,9 @@ _KEPT: Final = 4096
 class Asked:
     """One request: the tokens of its inputs, and how far it is; times in microseconds.
 
-    `taken` inputs were taken for a step. It is refused if none was before `deadline_us`.
+    `taken` inputs were taken for a step, the others have `left` tokens. It is refused if none was
+    taken before `deadline_us`, unless it is a `further` part of a request, which ends with the
+    first one.
     """
 
     id: int
@@ -33,14 +41,15 @@ class Asked:
     inputs: list[list[int]]
     arrived_us: int
     deadline_us: int
+    further: bool = False
     taken: int = 0
     started_us: int = -1
     busy_us: int = 0
+    left: int = field(init=False)
 
-    @property
-    def tokens(self) -> int:
-        """Of all inputs."""
-        return sum(map(len, self.inputs))
+    def __post_init__(self) -> None:
+        """Nothing was taken yet."""
+        self.left = sum(map(len, self.inputs))
 
 
 @dataclass(slots=True)
@@ -68,7 +77,41 @@ class InputQueue:
             tenant.received = max(tenant.received, self._least)
         tenant.waiting.setdefault(asked.class_, deque()).append(asked)
         self.count += 1
-        self.tokens += asked.tokens
+        self.tokens += asked.left
+
+    def displaced(
+        self, tenant: str, class_: Class, limit: int, tokens_limit: int
+    ) -> list[Asked] | None:
+        """The requests that leave so that one more fits; None: no room can be made.
+
+        `limit` (requests) and `tokens_limit` are those of a tenant, and what waits may exceed them
+        by one request.
+        """
+        own = self._tenants.get(tenant)
+        lines = own.waiting.items() if own else ()
+        held = [asked for other, line in lines if other <= class_ for asked in line]
+        if len(held) > limit or sum(asked.left for asked in held) > tokens_limit:
+            return None
+        count = self.count - OVERALL * max(1, limit)
+        tokens = self.tokens - OVERALL * tokens_limit
+        displaced: list[Asked] = []
+        for asked in self._newest_background() if class_ < Class.BACKGROUND else ():
+            if count <= 0 and tokens <= 0:
+                break
+            displaced.append(asked)
+            count -= 1
+            tokens -= asked.left
+        return displaced if count <= 0 and tokens <= 0 else None
+
+    def _newest_background(self) -> list[Asked]:
+        """The background requests that have not begun, the last to come first."""
+        waiting = [
+            asked
+            for tenant in self._tenants.values()
+            for asked in tenant.waiting.get(Class.BACKGROUND, ())
+            if not asked.taken and not asked.further
+        ]
+        return sorted(waiting, key=lambda asked: -asked.arrived_us)
 
     def take(self, room: int, most: int, now_us: int) -> list[tuple[Asked, int]]:
         """(request, index of its input) of the next step: `most` inputs with `room` tokens.
@@ -91,6 +134,7 @@ class InputQueue:
             self._least = tenant.received
             tenant.received += size
             self.tokens -= size
+            asked.left -= size
             if asked.taken == len(asked.inputs):
                 self._remove(tenant, asked)
         return taken
@@ -100,7 +144,7 @@ class InputQueue:
         tenant = self._tenants.get(asked.tenant)
         if tenant is None or asked not in tenant.waiting.get(asked.class_, ()):
             return
-        self.tokens -= sum(map(len, asked.inputs[asked.taken :]))
+        self.tokens -= asked.left
         self._remove(tenant, asked)
 
     def expired(self, now_us: int) -> list[Asked]:
@@ -110,7 +154,7 @@ class InputQueue:
             for tenant in self._tenants.values()
             for line in tenant.waiting.values()
             for asked in line
-            if not asked.taken and asked.deadline_us <= now_us
+            if not asked.taken and not asked.further and asked.deadline_us <= now_us
         ]
         for asked in late:
             self.drop(asked)

@@ -1,6 +1,6 @@
 """What a vocabulary tells without computing: the tokens of a prompt, and what tokens spell.
 
-Imported by the worker.
+Imported by the workers.
 """
 
 from __future__ import annotations
@@ -10,10 +10,15 @@ from engine.serving.llama.vocabulary import Vocabulary
 
 
 def tell(
-    vocabulary: Vocabulary, request: wire.Tokenise | wire.Detokenise | wire.Embed, most: int
+    vocabulary: Vocabulary,
+    request: wire.Tokenise | wire.Detokenise | wire.Embed,
+    most: int,
+    *,
+    whole: bool = False,
 ) -> wire.Tokenised | wire.Refused:
     """The tokens with their bytes, or why not; a worker that generates text makes no embeddings.
 
+    `whole`: where BOS is asked for, a plain text has all that the model puts around one.
     A text with far more than `most` tokens is refused before it is tokenised, since nothing else
     happens meanwhile.
     """
@@ -31,7 +36,10 @@ def tell(
         if least > most:
             message = f"the text has at least {least} tokens, and the context holds {most}"
             return wire.Refused(request.id, "too_long", message, 0)
-        tokens = vocabulary.tokenise((s.text, s.special) for s in request.prompt)
-        if not request.bos and vocabulary.adds_bos:
-            del tokens[0]
+        if whole and request.bos and not any(s.special for s in request.prompt):
+            tokens = vocabulary.tokenise_whole("".join(s.text for s in request.prompt))
+        else:
+            tokens = vocabulary.tokenise((s.text, s.special) for s in request.prompt)
+            if not request.bos and vocabulary.adds_bos:
+                del tokens[0]
     return wire.Tokenised(request.id, tuple(tokens), tuple(map(vocabulary.raw, tokens)))

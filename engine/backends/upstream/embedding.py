@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import struct
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Final
@@ -113,7 +114,7 @@ def read(upstream: str, input: Embed | Rerank, count: int, body: bytes) -> tuple
             usage = embedded.usage
     except (
         msgspec.MsgspecError, UnicodeDecodeError, RecursionError, binascii.Error, struct.error,
-        ValueError,
+        ValueError, OverflowError,
     ) as error:  # fmt: skip
         if (complaint := faults.read(body)).message:
             raise faults.inside(upstream, complaint) from error
@@ -124,15 +125,24 @@ def read(upstream: str, input: Embed | Rerank, count: int, body: bytes) -> tuple
     sizes = {len(value) for value in values.values()}
     if values.keys() != set(range(count)) or len(sizes) != 1 or not sizes - {0}:
         raise faults.malformed(
-            upstream, f"its answer has not one vector for each of {count} inputs"
+            upstream, f"its answer does not hold one vector for each of the {count} inputs"
         )
     tokens = 0 if usage is None else usage.prompt_tokens or usage.total_tokens
     return [values[index] for index in range(count)], tokens
 
 
-def vectors(values: Sequence[bytes]) -> Vectors:
-    """The event of all values."""
-    return Vectors(b"".join(values), len(values[0]) // _FLOAT_BYTES, ())
+def vectors(upstream: str, values: Sequence[bytes]) -> Vectors:
+    """The event of all values.
+
+    Raises:
+        failures.Broken: they differ in length.
+    """
+    sizes = sorted({len(value) // _FLOAT_BYTES for value in values})
+    if len(sizes) != 1:
+        raise faults.malformed(
+            upstream, f"its vectors have {sizes[0]} values in one answer and {sizes[-1]} in another"
+        )
+    return Vectors(b"".join(values), sizes[0])
 
 
 def finished(tokens: int, *, queue_us: int, instance: str) -> Finished:
@@ -169,6 +179,8 @@ def _vector(given: str | list[float]) -> bytes:
     raw = base64.b64decode(given, validate=True)
     if len(raw) % _FLOAT_BYTES:
         raise ValueError("a vector is cut")
+    if not math.isfinite(sum(struct.unpack(f"<{len(raw) // _FLOAT_BYTES}f", raw))):
+        raise ValueError("a vector has a value that is NaN or infinite")
     return raw
 
 

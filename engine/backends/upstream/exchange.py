@@ -118,12 +118,13 @@ class Exchange:
                     values += found
                     tokens += counted
                     left -= count
+            vectors = embedding.vectors(name, values)
         except Failure as failure:
             self.health.failed(failure)
             raise embedding.blameless(failure, job) from failure
         self.health.succeeded(tokens, 0)
         end = embedding.finished(tokens, queue_us=queue_us, instance=self.instance)
-        yield (embedding.vectors(values), end)
+        yield (vectors, end)
 
     async def _post(self, job: Job, call: request.Call, within_s: float) -> bytes:
         """The answer to a request that is not streamed."""

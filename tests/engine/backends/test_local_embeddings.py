@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from engine.backends.embedding_run import PART
+from engine.backends.embedding_run import AT_ONCE, PART
+from engine.backends.pending import PendingRequests
+from engine.backends.worker_client import ResultReceiver, WorkerClient
 from engine.execution import failures
 from engine.execution.job import Embed, Rerank
 from engine.serving import wire
+from storage.home import clock
 from storage.home import paths as homes
 from storage.home.paths import Home
 from storage.requests import Outcome
@@ -39,12 +42,61 @@ async def asked(box: Box, count: int = 2) -> list[wire.Embed]:
     return [each for each in box.worker.received if isinstance(each, wire.Embed)]
 
 
-def answered(part: wire.Embed) -> wire.Embedded:
+def answered(part: wire.Embed, queue_us: int = 10) -> wire.Embedded:
     """A vector of one number for each input: the one that it spells."""
     values = [float(str(text)) for (text,) in part.inputs]
     return wire.Embedded(
-        part.id, struct.pack(f"<{len(values)}f", *values), 1, (2,) * len(values), 10, 7
+        part.id, struct.pack(f"<{len(values)}f", *values), 1, (2,) * len(values), queue_us, 7
     )
+
+
+async def test_a_large_job_is_sent_part_by_part_and_outlives_its_queue_time(box: Box) -> None:
+    """The next part goes when one has ended; the job has begun, so it has its whole time again."""
+    inputs = tuple((str(number),) for number in range(PART * (AT_ONCE + 2)))
+    arrived_us = clock.monotonic_us() - 3_000_000_000
+    execution = box.run(input=Embed(inputs), arrived_us=arrived_us, queue_us=3_600_000_000)
+    whole = asyncio.create_task(execution.whole())
+    parts = await asked(box, AT_ONCE)
+    assert len(parts) == AT_ONCE
+    assert all(part.queue_us <= 600_000_000 for part in parts)
+    for count in (AT_ONCE + 1, AT_ONCE + 2):
+        box.worker.say(answered(parts.pop(0)))
+        parts.append((await asked(box, count))[-1])
+        assert len(await asked(box, count)) == count
+        assert parts[-1].queue_us > 600_000_000
+    for part in parts:
+        box.worker.say(answered(part))
+    answer = await whole
+    assert answer.vectors is not None
+    found = struct.unpack(f"<{len(inputs)}f", answer.vectors.values)
+    assert list(found) == list(range(len(inputs)))
+
+
+async def test_the_queue_time_is_that_of_the_part_that_began_first(box: Box) -> None:
+    """The others wait while it is computed."""
+    execution = box.run(input=Embed(INPUTS))
+    whole = asyncio.create_task(execution.whole())
+    one, other = await asked(box)
+    box.worker.say(answered(one))
+    box.worker.say(answered(other, queue_us=5_000_000_000))
+    await whole
+    assert (await box.row()).queue_us < 5_000_000_000
+
+
+async def test_the_time_that_a_part_is_held_for_a_worker_is_queue_time() -> None:
+    """As it is of text."""
+    now = [100]
+    pending = PendingRequests(lambda: now[0], dict, lambda: 0)
+    client = WorkerClient(
+        Path("none"), pending=pending, on_change=lambda: None, now_us=lambda: now[0]
+    )
+    receiver = ResultReceiver(wire.Embedded)
+    request = pending.add(wire.Embed(0, "", (("1",),), 0, "t", 9_000), receiver)
+    now[0] = 800
+    sent = pending.send(request, client)
+    assert isinstance(sent, wire.Embed)
+    client.received(wire.Outbox((answered(sent),)))
+    assert (await receiver.result(lambda: None)).queue_us == 700 + 10
 
 
 async def test_parts_are_put_together_in_their_order(box: Box) -> None:

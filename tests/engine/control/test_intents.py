@@ -265,6 +265,18 @@ async def test_a_model_that_cannot_answer_gets_no_release(
     assert (created.outcome or "").startswith(said)
 
 
+async def test_a_release_for_embeddings_takes_no_prompt(furnished: Desk) -> None:
+    """Nothing would come of it."""
+    message = {"role": "system", "template": "Be terse."}
+    await furnished.do("prompts.add", "terse", prompt="terse", messages=[message])
+    engine = {"task": "embedding", "pooling": "last"}
+    refused = await furnished.do(
+        "releases.create", "", model="ops@1.0.0", prompt="terse@1", engine=engine
+    )
+    assert refused.state is State.REFUSED
+    assert "leave out the prompt" in (refused.outcome or "")
+
+
 async def test_a_change_based_on_an_old_version_is_refused(furnished: Desk) -> None:
     """Two operators: the second one's `expected_version` is old."""
     await furnished.do("services.split", "support", 1, arms={"r1": 5000, "r2": 5000})

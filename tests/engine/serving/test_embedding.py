@@ -144,6 +144,7 @@ def test_a_models_own_form_of_a_pair_reads_no_control_tokens_of_clients(mean: Ma
         (2, lambda v: np.sqrt((v**2).sum())),
         (1, lambda v: np.abs(v).sum()),
         (3, lambda v: (np.abs(v) ** 3).sum() ** (1 / 3)),
+        (64, lambda v: (np.abs(v.astype(float)) ** 64).sum() ** (1 / 64)),
         (0, lambda v: np.abs(v).max() / 32760),
     ],
 )
@@ -166,6 +167,12 @@ def test_fewer_dimensions_are_the_first_ones_at_length_one(mean: Made) -> None:
 def test_a_zero_vector_stays_zero() -> None:
     """It has no direction."""
     assert not embedding.normalised(np.zeros((1, 4), np.float32), 2).any()
+
+
+def test_a_high_norm_of_small_values_is_not_zero() -> None:
+    """Their 64th powers are below what float32 holds."""
+    scaled = embedding.normalised(np.full((1, 4), 0.01, np.float32), 64)
+    np.testing.assert_allclose(scaled, 4 ** (-1 / 64), rtol=1e-5)
 
 
 def test_what_cannot_be_computed_names_its_input(mean: Made, rank: Made) -> None:

@@ -17,6 +17,7 @@ from engine.serving.knobs import Knobs
 from engine.serving.llama.model import Model
 from engine.serving.llama.pooled_context import PooledContext
 from engine.serving.server_socket import ServerSocket
+from engine.serving.worker import monotonic_us
 from storage.runtime.reporting import Reports
 from tests.engine.serving import tiny_gguf
 
@@ -64,10 +65,12 @@ class Watched(PooledContext):
 
     fails: Exception | None = None
     ruin: int | None = None
+    passes: Callable[[], None] = staticmethod(lambda: None)
 
     def compute(self, inputs: Sequence[Sequence[int]]) -> Vectors:
         """As usual, unless a fault is due."""
         self.steps = [*getattr(self, "steps", []), [len(each) for each in inputs]]
+        self.passes()
         if self.fails is not None:
             failure, self.fails = self.fails, None
             raise failure
@@ -96,10 +99,17 @@ class Box:
         fails: Exception | None = None,
         ruin: int | None = None,
         leaves: int = -1,
+        takes_us: int = 0,
         **knobs: int,
     ) -> None:
+        """With `takes_us`, time passes in its steps alone, so much in each."""
+        now = [0]
+
+        def passes() -> None:
+            now[0] += takes_us
+
         self.context = Watched(model, room=64, sequences=4, threads=1)
-        self.context.fails, self.context.ruin = fails, ruin
+        self.context.fails, self.context.ruin, self.context.passes = fails, ruin, passes
         self.frames = Frames(inboxes, leaves)
         worker = EmbeddingWorker(
             model,
@@ -108,6 +118,7 @@ class Box:
             Reports(os.open(os.devnull, os.O_WRONLY)),
             sha256="s", build="b", sequences=4,
             knobs=Knobs().changed({"prefill_budget": 16, **knobs}),
+            now_us=(lambda: now[0]) if takes_us else monotonic_us,
         )  # fmt: skip
 
         def drain() -> None:
@@ -175,12 +186,15 @@ def test_each_refusal_leaves_the_others_alone(model: Model) -> None:
             embed(3, "a", dimensions=33),
             embed(4, "a"),
             wire.Tokenise(5, "", (wire.Segment("a b", special=False),), False, 1_000_000),
+            wire.Tokenise(6, "", (wire.Segment("a b", special=False),), True, 1_000_000),
             wire.LoadAdapter("lora", "/l", "0" * 64),
         ],
     )
     assert box.refused() == {1: ("too_long", 1), 2: ("task", -1), 3: ("dimensions", -1)}
     assert set(box.embedded()) == {4}
-    assert len(box.frames.of(wire.Tokenised)[0].tokens) == 2
+    bare, whole = (each.tokens for each in box.frames.of(wire.Tokenised))
+    assert len(bare) == 2
+    assert whole == tuple(model.vocabulary.tokenise_whole("a b"))
     assert box.frames.of(wire.AdapterFailed)[0].adapter == "lora"
 
 
@@ -196,11 +210,28 @@ def test_a_full_queue_refuses_new_requests_and_keeps_its_own(model: Model) -> No
     assert set(box.embedded()) == {1, 2, 4}
 
 
+def test_a_bulk_job_of_one_tenant_does_not_lock_out_another(model: Model) -> None:
+    """Nor its own work of a higher class; what it sends beyond the bound is refused."""
+    many = ["a b c d e f g h i j"] * 4
+    box = Box(
+        model,
+        [
+            embed(1, *many, class_=2), embed(2, *many, class_=2), embed(3, *many, class_=2),
+            embed(4, "a", class_=2, tenant="other"), embed(5, "a", tenant="other"), embed(6, "a"),
+        ],
+        queue_limit=1,
+    )  # fmt: skip
+    assert box.refused() == {3: ("queue_full", -1)}
+    assert set(box.embedded()) == {1, 2, 4, 5, 6}
+
+
 def test_a_request_that_did_not_begin_in_time_is_refused(model: Model) -> None:
-    """The wait is over before the first step."""
-    box = Box(model, [embed(1, "a", queue_us=0), embed(2, "a")])
+    """The wait is over before the first step; a further part ends with the first one."""
+    box = Box(
+        model, [embed(1, "a", queue_us=0), embed(2, "a"), embed(3, "b", queue_us=0, request=2)]
+    )
     assert box.refused() == {1: ("deadline", -1)}
-    assert set(box.embedded()) == {2}
+    assert set(box.embedded()) == {2, 3}
 
 
 def test_a_fault_of_a_step_is_that_of_its_requests(model: Model) -> None:
@@ -208,9 +239,18 @@ def test_a_fault_of_a_step_is_that_of_its_requests(model: Model) -> None:
     box = Box(model, [embed(1, "a", "b"), embed(2, "c")], [embed(3, "d")], ruin=1)
     assert box.refused() == {1: ("model_fault", 1)}
     assert set(box.embedded()) == {2, 3}
-    box = Box(model, [embed(1, "a")], [embed(2, "b")], fails=errors.Aborted("no"))
+    box = Box(model, [embed(1, "a", "c")], [embed(2, "b")], fails=errors.Aborted("no"))
+    assert [each.id for each in box.frames.of(wire.Refused)] == [1]
     assert box.refused() == {1: ("engine", -1)}
     assert set(box.embedded()) == {2}
+
+
+def test_the_time_of_a_step_that_fails_is_computing_time(model: Model) -> None:
+    """And charged to the requests that were in it."""
+    box = Box(model, [embed(1, "a", "c")], fails=errors.Aborted("no"), takes_us=5_000)
+    (refused,) = box.frames.of(wire.Refused)
+    assert refused.busy_us >= 5_000
+    assert sum(step.busy_us for step in box.frames.of(wire.Step)) == refused.busy_us
 
 
 def test_a_context_that_cannot_be_trusted_ends_the_process(model: Model) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.serving.input_queue import Asked, InputQueue
+from engine.serving.input_queue import OVERALL, Asked, InputQueue
 from engine.serving.sequences import Class
 
 
@@ -57,6 +57,37 @@ def test_only_what_has_not_begun_expires() -> None:
     queue.take(8, 1, 4)
     assert [each.id for each in queue.expired(5)] == [2]
     assert ids(queue.take(8, 1, 6)) == [(1, 1)]
+
+
+def test_a_tenant_is_bounded_by_what_it_has_waiting_in_its_class_and_above() -> None:
+    """Not by what others have, nor by its own background."""
+    queue = InputQueue()
+    queue.push(asked(1, 300, 300, class_=2))
+    queue.push(asked(2, 50, 60, class_=1))
+    assert queue.displaced("t", Class.BACKGROUND, 9, 600) is None
+    assert queue.displaced("t", Class.BATCH, 9, 100) is None
+    assert queue.displaced("t", Class.BATCH, 1, 170) == []
+    assert queue.displaced("t", Class.BATCH, 0, 170) is None
+    assert queue.displaced("t", Class.INTERACTIVE, 0, 170) == []
+    assert queue.displaced("other", Class.BACKGROUND, 1, 170) == []
+    queue.take(1, 1, 0)
+    assert queue.displaced("t", Class.BATCH, 9, 100) == []
+
+
+def test_beyond_the_bound_of_all_the_newest_background_gives_way() -> None:
+    """What has begun stays, with its further parts; among background nobody gives way."""
+    queue = InputQueue()
+    begun, part = asked(1, 1, 100, class_=2), asked(2, 100, class_=2)
+    part.further = True
+    older, newer = (asked(id, 100, tenant="u", class_=2) for id in (3, 4))
+    newer.arrived_us = 1
+    for each in (begun, part, older, newer):
+        queue.push(each)
+    queue.take(1, 1, 0)
+    assert queue.displaced("v", Class.INTERACTIVE, 9, 400 // OVERALL) == []
+    assert queue.displaced("v", Class.INTERACTIVE, 9, 300 // OVERALL) == [newer, older]
+    assert queue.displaced("v", Class.INTERACTIVE, 9, 100 // OVERALL) is None
+    assert queue.displaced("v", Class.BACKGROUND, 9, 300 // OVERALL) is None
 
 
 requests = st.lists(

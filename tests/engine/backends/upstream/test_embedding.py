@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import struct
 from typing import Any
 
@@ -119,6 +120,9 @@ async def test_a_refusal_does_not_blame_the_release(status: int) -> None:
         {"data": [{"index": 0, "embedding": base64.b64encode(b"abc").decode()}]},
         {"data": [{"index": 0, "embedding": ""}]},
         {"data": [{"index": 0, "embedding": ["a"]}]},
+        {"data": [{"index": 0, "embedding": [1e39]}]},
+        {"data": [{"index": 0, "embedding": packed(1.0, math.nan)}]},
+        {"data": [{"index": 0, "embedding": packed(math.inf, -math.inf)}]},
         {"choices": []},
         [1],
     ],
@@ -131,6 +135,29 @@ async def test_what_is_no_vector_for_each_input_is_malformed(document: object) -
 
     broken = await failure(answer, embed("a"))
     assert (type(broken), broken.code) == (failures.Broken, "upstream_malformed")
+
+
+async def test_a_score_that_is_no_float32_is_malformed() -> None:
+    """As a vector is."""
+
+    async def answer(_: Asked, reply: Reply) -> None:
+        await reply.document({"results": [{"index": 0, "relevance_score": 1e39}]})
+
+    broken = await failure(answer, jobs.job(input=Rerank("q", ("a",))))
+    assert (type(broken), broken.code) == (failures.Broken, "upstream_malformed")
+
+
+async def test_vectors_of_two_lengths_are_malformed() -> None:
+    """Also where each answer of the server has one alone."""
+
+    async def answer(asked: Asked, reply: Reply) -> None:
+        texts = asked.json["input"]
+        data = [{"index": at, "embedding": [1.0] * len(texts)} for at in range(len(texts))]
+        await reply.document({"data": data})
+
+    broken = await failure(answer, embed(*["a"] * (embedding.PART + 3)))
+    assert (type(broken), broken.code) == (failures.Broken, "upstream_malformed")
+    assert f"have 3 values in one answer and {embedding.PART} in another" in broken.message
 
 
 def test_what_a_server_would_not_read_is_not_sent() -> None:
