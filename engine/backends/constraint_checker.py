@@ -23,6 +23,8 @@ CPU_S: Final = 3
 KEPT: Final = 1024
 WAITING_LIMIT: Final = 256
 """Constraints that may wait to be tried."""
+EXHAUSTED: Final = "it takes too much time or memory to compile"
+"""How a reason begins of a constraint that was not tried to its end."""
 _WALL_S: Final = 60.0
 _RETRY_US: Final = 1_000_000
 _LINE: Final = 1 << 16
@@ -131,7 +133,7 @@ class Checker:
             verdict: str | None = _answers.decode(line)
             return verdict
         await self._end()
-        return "it takes too much time or memory to compile; make it smaller"
+        return f"{EXHAUSTED}; make it smaller"
 
     async def _start(self) -> asyncio.subprocess.Process:
         self._process = await asyncio.create_subprocess_exec(

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, Self
 
-from engine.backends import parsed_text, prompt_scoring, translation
+from engine.backends import parsed_text, prompt_scoring, tool_trials, translation
 from engine.backends.fleet import Fleet
 from engine.backends.local_choice import LocalChoice
 from engine.backends.parsed_text import Parsing
@@ -115,11 +115,10 @@ class LocalRun:
         except failures.Invalid as failure:
             await self._blame(template, failure)
             raise
-        parsing = parsed_text.parsing(
-            job, template.syntax(self._input), prompts[0], template.control_tokens
-        )
+        family = template.syntax(self._input)
+        parsing = parsed_text.parsing(job, family, prompts[0], template.control_tokens)
         if parsing.trial is not None:
-            await self._fleet.checker.check(parsing.trial, job.tenant, job.queue_us / 1e6)
+            await tool_trials.check(self._fleet.checker, parsing.trial, job, family)
         waited_us = self.now_us() - job.arrived_us
         self._pool, self._parsing, self.waited_us = pool, parsing, waited_us
         leaders = prompt_scoring.leaders(prompts) if job.echo else {}

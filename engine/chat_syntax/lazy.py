@@ -19,9 +19,13 @@ from engine.chat_syntax.syntax import Family, Schemas
 from engine.chat_syntax.tagged_calls import NEXT_TAG, TaggedCalls
 
 _NAME: Final = r'"(?P<name>[\w.-]{1,128})"\s*'
-_OBJECT: Final = (
-    r'"(?:name|tool_name|function)"\s*:\s*' + _NAME + r',\s*"(?:arguments|parameters)"\s*:\s*'
+_BESIDES: Final = (
+    r'(?:,\s*"(?:id|type|tool_call_id|index)"\s*:\s*(?:"[^"\\]{0,128}"|\d{1,9}|null)\s*){0,4}'
 )
+_OBJECT: Final = (
+    r'"(?:name|tool_name|function)"\s*:\s*' + _NAME + _BESIDES
+    + r',\s*"(?:arguments|parameters)"\s*:\s*'
+)  # fmt: skip
 _KEYED: Final = r"\{\s*" + _NAME + r":\s*"
 _CHANNEL: Final = (
     r"to=(?:functions\.)?(?P<name>[\w.-]+)(?:(?!<\|(?:message|end|start)\|>).){0,200}"

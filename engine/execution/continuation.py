@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
-from engine.execution import replays
-from engine.execution.job import Chat, Message
+from engine.execution import cut_arguments, replays
+from engine.execution.job import Call, Chat, Message
 from storage.texts import Text
 
 
@@ -32,4 +32,13 @@ def of(text: Text) -> tuple[Message, ...]:
     if not isinstance(asked, Chat):
         raise NotKept("it is no conversation")
     said = asked.messages[1:] if asked.instructed else asked.messages
-    return (*said, turn or Message("assistant", text.completion))
+    return (*said, _sendable(turn) if turn else Message("assistant", text.completion))
+
+
+def _sendable(turn: Message) -> Message:
+    """A turn whose calls have objects as arguments, also where the answer's end cut the last."""
+    calls = tuple(
+        Call(call.id, call.name, cut_arguments.whole(call.arguments or "{}") or "{}")
+        for call in turn.calls
+    )
+    return msgspec.structs.replace(turn, calls=calls)

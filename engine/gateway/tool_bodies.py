@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from engine.execution import job
+from engine.execution import cut_arguments, job
 from engine.gateway import errors
 
 TOOLS_LIMIT: Final = 128
@@ -184,12 +184,12 @@ def calls(sent: Sequence[Call], where: str) -> tuple[job.Call, ...]:
     """The calls of an assistant's turn.
 
     Raises:
-        BadRequest: the arguments of one are not a JSON object.
+        BadRequest: the arguments of one are not a JSON object, nor the beginning of one.
     """
     found = []
     for place, call in enumerate(sent):
-        arguments = call.function.arguments or "{}"
-        if not _is_object(arguments):
+        arguments = _object(call.function.arguments or "{}")
+        if arguments is None:
             raise errors.invalid(
                 f"{where}.tool_calls[{place}].function.arguments",
                 "arguments are a JSON object, as text",
@@ -259,11 +259,8 @@ def _inside(schema: dict[str, Any], where: str) -> Iterator[tuple[str, object]]:
             yield f"{where}.{combined}[{place}]", inner
 
 
-def _is_object(arguments: str) -> bool:
-    """Whether JSON text is an object, and one that takes no time to decode."""
+def _object(arguments: str) -> str | None:
+    """The object that arguments are, or begin; None for others, and what takes time to decode."""
     if arguments.count("[") + arguments.count("{") > CONTAINERS_LIMIT:
-        return False
-    try:
-        return isinstance(msgspec.json.decode(arguments), dict)
-    except (msgspec.DecodeError, RecursionError, UnicodeError):
-        return False
+        return None
+    return cut_arguments.whole(arguments)

@@ -146,6 +146,23 @@ def test_what_refers_within_its_schema_is_found() -> None:
             assert whole == (text == good), json.dumps([name, text])
 
 
+def test_a_call_is_held_whose_object_has_more_than_a_name_and_arguments() -> None:
+    """An id before or between them; arguments that come first are read and not held."""
+    for name, text in (
+        ("hermes", '<tool_call>{"name": "get_time", "id": "1", "arguments": {"no": 1}}'),
+        (
+            "hermes",
+            '<tool_call>{"id": "1", "name": "get_time", "type": "x", "arguments": {"no": 1}}',
+        ),
+        ("llama", '{"type": "function", "name": "get_time", "index": 0, "parameters": {"no": 1}}'),
+    ):
+        assert taken(matcher(name), text) != text
+        good = text.replace('"no": 1', '"city": "Rome"')
+        assert taken(matcher(name), good) == good
+    first = '<tool_call>{"arguments": {"no": 1}, "name": "get_time"}'
+    assert taken(matcher("hermes"), first) == first
+
+
 TAGS = ("<|open|>", "<|sep|>", "<|close|>")
 
 

@@ -92,7 +92,7 @@ def test_a_named_tool_is_required(sent: Any, choice: str, only: str) -> None:
         ({"messages": [CALLED, {"role": "tool", "content": "21"}]}, "messages[1].tool_call_id"),
         ({"messages": [{"role": "function", "name": "f", "content": "21"}]}, "messages[0]"),
         ({"messages": [{"role": "assistant", "tool_calls": [
-            {"id": "1", "function": {"name": "f", "arguments": "{"}}]}]},
+            {"id": "1", "function": {"name": "f", "arguments": "{}}"}}]}]},
          "messages[0].tool_calls[0].function.arguments"),
         ({"messages": [{"role": "assistant", "tool_calls": [
             {"id": "1", "function": {"name": "f", "arguments": "[" * 2000}}]}]},
@@ -105,6 +105,13 @@ def test_what_cannot_be_used_is_named(fields: dict[str, Any], param: str) -> Non
         chat(**fields)
     assert caught.value.param == param
     assert param.partition("[")[0] in caught.value.message
+
+
+def test_a_call_that_its_answers_end_cut_is_taken_as_far_as_it_goes() -> None:
+    """Clients send it back as they got it."""
+    cut = {"id": "1", "function": {"name": "f", "arguments": '{"city": "Rome", "da'}}
+    made = chat(messages=[ASK, {"role": "assistant", "tool_calls": [cut]}, ASK])
+    assert [call.arguments for call in made.messages[1].calls] == ['{"city": "Rome"}']
 
 
 def test_only_the_tools_that_are_allowed_are_left() -> None:
