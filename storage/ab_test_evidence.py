@@ -85,6 +85,7 @@ def begin(
         rating=rating,
         arms=tuple(msgspec.structs.replace(arm, release=release) for release in releases),
         marks=((),) * goals,
+        scored=request,
     )
 
 

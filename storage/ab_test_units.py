@@ -101,8 +101,8 @@ class Fresh(msgspec.Struct, frozen=True, kw_only=True):
     """What was recorded since the last look, and what is known of its units already.
 
     `last_rating` is the newest rating that was looked for, of whichever request. `more`: there is
-    so much that the next look should follow at once. `scores` are all online scores since the arms
-    have traffic, up to request `scored`; None where no guard needs them, or there are no new ones.
+    so much that the next look should follow at once. `scores` are the new online scores of requests
+    in the test, up to request `scored`; none where no guard counts them.
     """
 
     requests: tuple[Seen, ...] = ()
@@ -111,7 +111,7 @@ class Fresh(msgspec.Struct, frozen=True, kw_only=True):
     known: Mapping[str, Exposed] = msgspec.field(default_factory=dict)
     more: bool = False
     scored: int = 0
-    scores: tuple[Rate, ...] | None = None
+    scores: tuple[Rate, ...] = ()
 
 
 async def newest(s: AsyncSession) -> tuple[int, int]:
@@ -159,9 +159,11 @@ async def with_scores(s: AsyncSession, test: AbTest, evidence: Evidence, found: 
     if not any(guard.measure in rollout_guards.SCORED for guard in test.guards):
         return found
     scoring = await online_scores.find(s, test.service)
-    if scoring is None or scoring.cursor == evidence.scored or test.exposed_at_us is None:
+    if scoring is None or scoring.cursor <= evidence.scored:
         return found
-    scores = await online_scores.rates(s, test.exposed_at_us, service=test.service)
+    scores = await online_scores.rates_after(
+        s, test.service, evidence.scored, scoring.cursor, ab_test=test.id
+    )
     return msgspec.structs.replace(found, scored=scoring.cursor, scores=tuple(scores))
 
 

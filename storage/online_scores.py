@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Final
 
 import msgspec
-from sqlalchemy import delete, func, select
+from sqlalchemy import ColumnElement, delete, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
@@ -37,15 +37,16 @@ class ScoringRow(SQLModel, table=True):
 
 
 class ScoreRow(SQLModel, table=True):
-    """A check of one answer as it is stored."""
+    """A check of one answer as it is stored, by the number of its request."""
 
     __tablename__: ClassVar[str] = "online_scores"
 
-    request_id: str = Field(primary_key=True)
+    service: str = Field(primary_key=True)
+    number: int = Field(primary_key=True)
     scorer: str = Field(primary_key=True)
-    service: str
     release: int
     at_us: int
+    ab_test: int | None = None
     passed: bool
 
 
@@ -58,13 +59,14 @@ class Scoring(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Scored(msgspec.Struct, frozen=True, kw_only=True):
-    """A check of one answer; `at_us` is the arrival of its request."""
+    """A check of one answer; of its request are the number, the arrival and the A/B test."""
 
-    request_id: str
-    scorer: str
     service: str
+    number: int
+    scorer: str
     release: int
     at_us: int
+    ab_test: int | None = None
     passed: bool
 
 
@@ -75,6 +77,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str
     release: int
     at_us: int
+    ab_test: int | None = None
     finish_reason: str | None
 
 
@@ -150,7 +153,7 @@ async def candidates(s: AsyncSession, of: Scoring, within: int) -> tuple[list[Ca
     query = (
         select(
             col(RequestRow.number), col(RequestRow.text_id), col(RequestRow.release),
-            col(RequestRow.at_us), col(RequestRow.finish_reason),
+            col(RequestRow.at_us), col(RequestRow.ab_test), col(RequestRow.finish_reason),
         )
         .where(
             col(RequestRow.service) == of.service,
@@ -165,16 +168,16 @@ async def candidates(s: AsyncSession, of: Scoring, within: int) -> tuple[list[Ca
     return [
         Candidate(
             number=number or 0, request_id=id, release=release or 0, at_us=at_us,
-            finish_reason=reason,
+            ab_test=ab_test, finish_reason=reason,
         )
-        for number, id, release, at_us, reason in await s.execute(query)
+        for number, id, release, at_us, ab_test, reason in await s.execute(query)
     ], until  # fmt: skip
 
 
 async def record(s: AsyncSession, service: str, cursor: int, scored: list[Scored]) -> None:
     """Store checks, and that the answers up to request `cursor` were looked at."""
     rows = [msgspec.structs.asdict(each) for each in scored]
-    await insert_new(s, ScoreRow, rows, key=("request_id", "scorer"))
+    await insert_new(s, ScoreRow, rows, key=("service", "number", "scorer"))
     row = await s.get(ScoringRow, service, populate_existing=True)
     if row is not None:  # it was switched off meanwhile
         row.cursor = max(row.cursor, cursor)
@@ -204,24 +207,57 @@ async def rates(
     s: AsyncSession, since_us: int, until_us: int = 2**62, service: str | None = None
 ) -> list[Rate]:
     """The rates of the answers whose requests came in a range, by service, release and check."""
+    where = [col(ScoreRow.at_us) >= since_us, col(ScoreRow.at_us) < until_us]
+    if service is not None:  # `|| ''` keeps SQLite from reading all that the service ever had
+        where.append(col(ScoreRow.service) + "" == service)
+    return await _rates(s, where)
+
+
+async def rates_after(
+    s: AsyncSession,
+    service: str,
+    after: int,
+    until: int,
+    *,
+    since_us: int = 0,
+    ab_test: int | None = None,
+) -> list[Rate]:
+    """The rates of a service's answers after one request up to another, by release and check.
+
+    Of requests that arrived since a moment, and of those in an A/B test if one is given. Costs as
+    much as there are scores between the two requests.
+    """
+    where = [
+        col(ScoreRow.service) == service,
+        col(ScoreRow.number) > after,
+        col(ScoreRow.number) <= until,
+        col(ScoreRow.at_us) + 0 >= since_us,  # `+ 0`: by the numbers, which are fewer
+    ]
+    if ab_test is not None:
+        where.append(col(ScoreRow.ab_test) == ab_test)
+    return await _rates(s, where)
+
+
+async def prune(s: AsyncSession, before_us: int, limit: int = 8_000) -> int:
+    """Delete at most `limit` scores of requests from before a moment; returns how many.
+
+    Call it until it is 0; each call is short, so that no write waits for long.
+    """
+    key = (col(ScoreRow.service), col(ScoreRow.number), col(ScoreRow.scorer))
+    old = select(*key).where(col(ScoreRow.at_us) < before_us).limit(limit)
+    gone = await s.execute(delete(ScoreRow).where(tuple_(*key).in_(old)))
+    return int(gone.rowcount)  # type: ignore[attr-defined]
+
+
+async def _rates(s: AsyncSession, where: Sequence[ColumnElement[bool]]) -> list[Rate]:
+    of = (col(ScoreRow.service), col(ScoreRow.release), col(ScoreRow.scorer))
     query = (
-        select(
-            col(ScoreRow.service), col(ScoreRow.release), col(ScoreRow.scorer),
-            func.count().filter(col(ScoreRow.passed).is_(True)), func.count(),
-        )
-        .where(col(ScoreRow.at_us) >= since_us, col(ScoreRow.at_us) < until_us)
-        .group_by(col(ScoreRow.service), col(ScoreRow.release), col(ScoreRow.scorer))
-        .order_by(col(ScoreRow.service), col(ScoreRow.release), col(ScoreRow.scorer))
-    )  # fmt: skip
-    if service is not None:
-        query = query.where(col(ScoreRow.service) == service)
+        select(*of, func.count().filter(col(ScoreRow.passed).is_(True)), func.count())
+        .where(*where)
+        .group_by(*of)
+        .order_by(*of)
+    )
     return [
         Rate(service=name, release=release, scorer=scorer, passed=passed, scored=scored)
         for name, release, scorer, passed, scored in await s.execute(query)
     ]
-
-
-async def prune(s: AsyncSession, before_us: int) -> int:
-    """Delete the scores of requests from before a moment; returns how many."""
-    gone = await s.execute(delete(ScoreRow).where(col(ScoreRow.at_us) < before_us))
-    return int(gone.rowcount)  # type: ignore[attr-defined]

@@ -39,6 +39,10 @@ class Count(msgspec.Struct, frozen=True, array_like=True):
     n: int = 0
     events: int = 0
 
+    def plus(self, more: Count) -> Count:
+        """Both together."""
+        return Count(self.n + more.n, self.events + more.events)
+
 
 class Block(msgspec.Struct, frozen=True, array_like=True):
     """Both arms in one stretch of time: requests, and events of each guard that counts requests."""
@@ -53,7 +57,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """The counts of the guards, in their order, of requests that arrived since `began_us`.
 
     `last` is the number of the newest request, or comparison of a copy, that was looked at;
-    `scored` that of the newest request whose answer was looked at by online scoring.
+    `scored` that of the newest request whose answer was looked at by online scoring; before the
+    first look, that of the newest request at `began_us`.
     """
 
     began_us: int = 0
@@ -70,8 +75,10 @@ NO_EVIDENCE: Final = Evidence()
 
 async def begin(s: AsyncSession, rollout: Rollout, at_us: int, *, copies: bool = False) -> str:
     """The evidence of a candidate that gets a new weight, or copies, as the row's column has it."""
-    last = await (shadow_comparisons.last(s) if copies else requests.last(s))
-    evidence = Evidence(began_us=at_us, last=last, counts=(Count(),) * len(rollout.guards))
+    newest = await requests.last(s)
+    last = await shadow_comparisons.last(s) if copies else newest
+    counts = (Count(),) * len(rollout.guards)
+    evidence = Evidence(began_us=at_us, last=last, scored=newest, counts=counts)
     return msgspec.json.encode(evidence).decode()
 
 
@@ -90,7 +97,7 @@ async def count(s: AsyncSession, rollout: Rollout) -> Evidence:
     fresh = await _fresh(s, rollout, before, until)
     thumbs = await feedback.counts(s, before.began_us, service=rollout.service)
     given = thumbs.get((rollout.service, rollout.candidate), Counts())
-    scored, passed = await _scored(s, rollout, before)
+    scored, checked = await _scored(s, rollout, before)
     counts = []
     for guard, old, new in zip(rollout.guards, before.counts, fresh, strict=True):
         if not guard.counts(copies=False):
@@ -98,9 +105,9 @@ async def count(s: AsyncSession, rollout: Rollout) -> Evidence:
         elif guard.measure in rollout_guards.RATED:
             counts.append(rated(guard, given))
         elif guard.measure in rollout_guards.SCORED:
-            counts.append(old if passed is None else passed.get(guard.measure, Count()))
+            counts.append(old.plus(checked.get(guard.measure, Count())))
         else:
-            counts.append(Count(old.n + new.n, old.events + new.events))
+            counts.append(old.plus(new))
     return Evidence(
         began_us=before.began_us, last=until, scored=scored, counts=tuple(counts),
         blocks=before.blocks,
@@ -150,25 +157,24 @@ async def _of_copies(s: AsyncSession, rollout: Rollout, before: Evidence) -> Evi
         s, rollout.id, rollout.attempt, after=before.last, guards=rollout.guards
     )
     counts = tuple(
-        Count(old.n + n, old.events + events) if guard.counts(copies=True) else old
+        old.plus(Count(n, events)) if guard.counts(copies=True) else old
         for guard, old, events in zip(rollout.guards, before.counts, found, strict=True)
     )
-    return Evidence(began_us=before.began_us, last=last, counts=counts)
+    return msgspec.structs.replace(before, last=last, counts=counts)
 
 
 async def _scored(
     s: AsyncSession, rollout: Rollout, before: Evidence
-) -> tuple[int, Mapping[str, Count] | None]:
-    """Up to which request answers are scored, and what each check found of the candidate's.
-
-    None where nothing was scored since: scores are counted anew, which costs more than a request.
-    """
+) -> tuple[int, Mapping[str, Count]]:
+    """Up to which request answers are scored, and what each check found since the last look."""
     if not any(guard.measure in rollout_guards.SCORED for guard in rollout.guards):
-        return before.scored, None
+        return before.scored, {}
     scoring = await online_scores.find(s, rollout.service)
-    if scoring is None or scoring.cursor == before.scored:
-        return before.scored, None
-    found = await online_scores.rates(s, before.began_us, service=rollout.service)
+    if scoring is None or scoring.cursor <= before.scored:
+        return before.scored, {}
+    found = await online_scores.rates_after(
+        s, rollout.service, before.scored, scoring.cursor, since_us=before.began_us
+    )
     return scoring.cursor, checks(found, rollout.candidate)
 
 

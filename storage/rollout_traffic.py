@@ -67,7 +67,9 @@ async def read(
     stable_n, counts = await _counts(s, own, guards)
     since_us = now_us - WINDOW_US
     given = (await feedback.counts(s, since_us, service=service)).get((service, stable), Counts())
-    scores = await online_scores.rates(s, since_us, service=service)
+    scores = await online_scores.rates_after(
+        s, service, newest - MOST_ROWS, newest, since_us=since_us
+    )
     scored = rollout_evidence.checks(scores, stable)
     newest_ok = (
         select(request.latency_us)

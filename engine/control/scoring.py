@@ -112,8 +112,8 @@ def checks(service: str, of: Candidate, completion: str) -> list[Scored]:
     """All checks of an answer."""
     return [
         Scored(
-            request_id=of.request_id, scorer=name, service=service, release=of.release,
-            at_us=of.at_us, passed=check(completion, of.finish_reason),
+            service=service, number=of.number, scorer=name, release=of.release, at_us=of.at_us,
+            ab_test=of.ab_test, passed=check(completion, of.finish_reason),
         )
         for name, check in online_checks.CHECKS.items()
     ]  # fmt: skip

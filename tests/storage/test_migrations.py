@@ -19,7 +19,12 @@ from storage import store as stores
 from storage.home import migrating, paths
 from storage.home.migrating import Progress
 from storage.home.paths import Home
-from storage.migrations import Migration, progress
+from storage.migrations import (
+    Migration,
+    m0040_online_scores,
+    m0056_scores_by_request,
+    progress,
+)
 
 pytestmark = pytest.mark.usefixtures("real_migrations")
 
@@ -153,3 +158,23 @@ async def test_a_reader_is_told_how_far_the_migration_is(home: Home) -> None:
         os.close(held)
     with pytest.raises(errors.WrongSchema, match="stop the node"):
         await stores.open(home, readonly=True)
+
+
+def test_scores_get_the_number_of_their_request_and_its_ab_test() -> None:
+    """Whether the gateway made the id or not; scores of requests that are gone go as well."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as database:
+        database.executescript(m0040_online_scores.SCRIPT)
+        database.executescript(
+            """
+            CREATE TABLE request_rows (number INTEGER PRIMARY KEY, id ANY UNIQUE, ab_test INTEGER);
+            INSERT INTO request_rows VALUES (4, x'ab01', 7), (9, 'mine', NULL);
+            INSERT INTO online_scores VALUES
+              ('req_ab01', 'clean', 'support', 1, 50, 1), ('mine', 'clean', 'support', 2, 60, 0),
+              ('req_ab02', 'clean', 'support', 1, 40, 1);
+            """
+        )
+        database.create_function("request_key", 1, m0056_scores_by_request.key)
+        database.executescript(m0056_scores_by_request.SCRIPT)
+        assert database.execute("SELECT * FROM online_scores").fetchall() == [
+            ("support", 4, "clean", 1, 50, 7, 1), ("support", 9, "clean", 2, 60, None, 0),
+        ]  # fmt: skip

@@ -2,14 +2,13 @@
 
 A unit's first executed request and its first rating are taken, so that what was counted never
 changes again: the tests that are asked at every look rest on that. Guards count every request,
-rating and scored answer.
+rating and scored answer of the test.
 The counts of a rate are marked block by block; when a block ends depends on how many units it has
 and never on what they did. Pure. Imported by `engine.control.ab_tests`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -46,8 +45,8 @@ def fold(test: AbTest, before: Evidence, fresh: Fresh) -> Counted:
         counting.request(seen)
     for rated in fresh.ratings:
         counting.rating(rated)
-    if fresh.scores is not None:
-        counting.scores(fresh.scores)
+    for rate in fresh.scores:
+        counting.score(rate)
     return counting.done()
 
 
@@ -146,16 +145,15 @@ class _Counting:
             self._rate(Metric.CORRECT, answered, event=rated.correct)
             self._keep(unit)
 
-    def scores(self, found: Sequence[Rate]) -> None:
-        """All answers of the arms that were scored; they are counted anew."""
+    def score(self, rate: Rate) -> None:
+        """Answers of an arm were scored by a check."""
+        arm = self._arms.get(rate.release)
+        if arm is None:
+            return
         for at, guard in enumerate(self._test.guards):
-            if guard.measure in rollout_guards.SCORED:
-                of = {each.release: each for each in found if each.scorer == guard.measure}
-                for release, arm in self._arms.items():
-                    each = of.get(release)
-                    arm.guards[at] = (
-                        Count(each.scored, each.scored - each.passed) if each else Count()
-                    )
+            if guard.measure == rate.scorer:
+                before, events = arm.guards[at], rate.scored - rate.passed
+                arm.guards[at] = Count(before.n + rate.scored, before.events + events)
 
     def done(self) -> Counted:
         """All of it."""
@@ -166,7 +164,7 @@ class _Counting:
             rating=max(fresh.last_rating, self._before.rating),
             arms=tuple(arm.done() for arm in self._arms.values()),
             marks=tuple(tuple(each) for each in self._marks),
-            scored=self._before.scored if fresh.scores is None else fresh.scored,
+            scored=max(fresh.scored, self._before.scored),
         )
         return Counted(evidence, tuple(self._changed.values()))
 

@@ -15,6 +15,7 @@ from engine.control.rollouts import planned
 from engine.control.rollouts.decide import Do
 from engine.judging import online_checks
 from storage import (
+    ab_test_units,
     feedback,
     intents,
     online_scores,
@@ -65,11 +66,11 @@ async def scoring(world: World, share_bp: int = 10_000) -> None:
 
 
 async def score(world: World, upto: int, release: int, passed: Iterable[bool]) -> None:
-    """Online scoring has looked at the answers up to a request."""
+    """Online scoring has looked at the answers up to a request; these are the last of them."""
     rows = [
         Scored(
-            request_id=f"scored_{upto}_{release}_{at}", scorer="finished", service="support",
-            release=release, at_us=world.now_us, passed=each,
+            number=upto - at, scorer="finished", service="support", release=release,
+            at_us=world.now_us, passed=each,
         )
         for at, each in enumerate(passed)
     ]  # fmt: skip
@@ -95,7 +96,7 @@ async def test_a_candidate_whose_answers_are_cut_off_is_aborted(world: World) ->
     await world.settle()
     assert (await world.rollout()).state is State.STEPPING
     await score(world, 100, STABLE, [False] * 40)
-    await score(world, 101, CANDIDATE, [False] * 12)
+    await score(world, 112, CANDIDATE, [False] * 12)
     world.wait(10)
     plans = await world.settle()
     assert Do.ABORT in {plan.do for plan in plans}
@@ -107,7 +108,7 @@ async def test_a_candidate_whose_answers_are_cut_off_is_aborted(world: World) ->
 async def test_an_analysis_passes_once_enough_answers_were_scored(world: World) -> None:
     """Sixty without an event show 95 %; the answers of stable and those of before do not count."""
     await scoring(world)
-    await score(world, 1, CANDIDATE, [False] * 50)
+    await score(world, 50, CANDIDATE, [False] * 50)
     world.wait(60)
     await world.start(guards=guards("finished>=95%"), steps=CANARY[2:])
     await world.settle()
@@ -116,13 +117,13 @@ async def test_an_analysis_passes_once_enough_answers_were_scored(world: World) 
     await world.smoke()
     await world.settle()
     world.wait(10)
-    await score(world, 2, CANDIDATE, [True] * 58)
+    await score(world, 108, CANDIDATE, [True] * 58)
     await world.settle()
     look = (await world.looks())[-1]
     assert (look.guard, look.n, look.events) == ("finished>=95%", 58, 0)
     assert look.verdict is Verdict.RUNNING
     world.wait(10)
-    await score(world, 3, CANDIDATE, [True] * 2)
+    await score(world, 110, CANDIDATE, [True] * 2)
     await world.settle()
     assert (await world.rollout()).state is State.COMPLETED
 
@@ -177,7 +178,7 @@ async def test_answers_that_clients_called_wrong_are_counted(world: World) -> No
 async def test_a_plan_knows_how_many_requests_a_scored_answer_takes(world: World) -> None:
     """A tenth of stable's answers was scored: a case needs ten requests."""
     await world.serve(200, release=STABLE)
-    await score(world, 1, STABLE, [True] * 19 + [False])
+    await score(world, 200, STABLE, [True] * 19 + [False])
     held = [rollout_syntax.parse_guard("finished>=80%")]
     async with world.store.read() as s:
         traffic = await rollout_traffic.read(s, "support", STABLE, held, world.now_us + 1)
@@ -186,7 +187,7 @@ async def test_a_plan_knows_how_many_requests_a_scored_answer_takes(world: World
     assert case.per_request == pytest.approx(0.1)
 
 
-def test_an_ab_test_counts_scores_anew_and_wrong_answers_by_rating() -> None:
+def test_an_ab_test_adds_new_scores_and_counts_wrong_answers_by_rating() -> None:
     """Scores of other releases and checks are left out; without new ones the counts stay."""
     held = tuple(rollout_syntax.parse_guard(each) for each in ("finished>=95%", "wrong<=5%"))
     test = msgspec.structs.replace(fakes.ab_test((5_000, 5_000), ("thumbs_up",)), guards=held)
@@ -208,6 +209,30 @@ def test_an_ab_test_counts_scores_anew_and_wrong_answers_by_rating() -> None:
     again = count.fold(test, found, Fresh()).evidence
     assert again.of(1).guards == found.of(1).guards
     assert again.scored == 7
+    more = count.fold(test, found, Fresh(scored=9, scores=scores[:1])).evidence
+    assert more.of(1).guards[0] == Count(20, 4)
+
+
+async def test_an_ab_test_counts_the_scores_of_its_own_requests(world: World) -> None:
+    """Those that named no user are in no arm, and what was counted once is not read again."""
+    held = (rollout_syntax.parse_guard("finished>=95%"),)
+    test = msgspec.structs.replace(fakes.ab_test((5_000, 5_000), ("thumbs_up",)), guards=held)
+    await scoring(world)
+    rows = [
+        Scored(
+            number=number, scorer="finished", service="support", release=1, at_us=world.now_us,
+            ab_test=test.id if number % 2 else None, passed=False,
+        )
+        for number in range(1, 11)
+    ]  # fmt: skip
+    await world.store.write(lambda s: online_scores.record(s, test.service, 10, rows))
+    async with world.store.read() as s:
+        found = await ab_test_units.with_scores(s, test, fakes.begun(test), Fresh())
+        evidence = msgspec.structs.replace(fakes.begun(test), scored=8)
+        later = await ab_test_units.with_scores(s, test, evidence, Fresh())
+    assert [(each.scored, each.passed) for each in found.scores] == [(5, 0)]
+    assert [(each.scored, each.passed) for each in later.scores] == [(1, 0)]
+    assert found.scored == later.scored == 10
 
 
 @pytest.mark.parametrize("measure", sorted(rollout_guards.OF_SOME))
