@@ -265,6 +265,7 @@ _AT: Final = re.compile(r"^(.*?)(?: - at (?:`key` in )?`\$\.?(.*?)(?:\[\.\.\.\])
 _FIELD: Final = re.compile(r"field `(\w+)`")
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _top: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_encode: Final = msgspec.json.Encoder().encode
 
 
 class Reader:
@@ -296,7 +297,8 @@ class Reader:
             BadRequest: it is invalid; the message says why, `param` where.
         """
         try:
-            for name, value in _top.decode(raw).items():
+            fields = _top.decode(raw)
+            for name, value in fields.items():
                 if name not in self._known:
                     self._check_unsupported(name, value)
                 elif name in self._bounded:
@@ -305,7 +307,7 @@ class Reader:
                     prompt_fields.check(value)
                 elif name == "logit_bias":
                     sampling_fields.check_biases(value)
-            return self._decoder.decode(raw)
+            return self._decoder.decode(_encode(fields))  # a name that came twice, only once
         except msgspec.ValidationError as error:
             raise _invalid(error) from error
         except msgspec.DecodeError as error:

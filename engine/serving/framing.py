@@ -72,6 +72,17 @@ def frames(items: tuple[ToWorker, ...]) -> Iterator[bytes]:
     yield from frames(items[half:])
 
 
+def outboxes(frame: Outbox) -> Iterator[bytes]:
+    """A step's frame, in several where it is too large for one and has several items."""
+    raw = encode(frame)
+    half = len(frame.items) // 2
+    if len(raw) <= FRAME_LIMIT or not half:
+        yield raw
+        return
+    yield from outboxes(Outbox(frame.items[:half]))
+    yield from outboxes(Outbox(frame.items[half:]))
+
+
 def fits(request: Request) -> bool:
     """Whether a frame can hold it."""
     if isinstance(request, Detokenise):

@@ -87,7 +87,8 @@ class ServerSocket:
     def send(self, frame: wire.Outbox) -> None:
         """Queue a frame and write what the gateway takes now; without a gateway, discard it."""
         if self._peer is not None:
-            self._outbox += framing.encode(frame)
+            for part in framing.outboxes(frame):
+                self._outbox += part
             self._flush()
 
     def drop(self) -> None:

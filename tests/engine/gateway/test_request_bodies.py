@@ -368,6 +368,20 @@ def test_too_many_lists_are_refused_before_they_are_decoded(
     assert most < 5 * len(raw), "as lists they take more than ten times that"
 
 
+def test_a_field_that_comes_twice_is_decoded_once() -> None:
+    """As JSON's readers have it, the last one; the first was never counted."""
+    many = b"[" + b"[1]," * 100_000 + b"[1]]"
+    raw = b'{"prompt":' + many + b',"model":"ops","prompt":"x","metadata":{"a":1,"a":2}}'
+    tracemalloc.start()
+    try:
+        body = COMPLETION.read(raw)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (body.prompt, body.metadata) == ("x", {"a": 2})
+    assert most < 5 * len(raw)
+
+
 def test_brackets_in_texts_are_text() -> None:
     """As many as fit; escapes end no text."""
     brackets = '[{"\\' * 5_000

@@ -122,6 +122,16 @@ def test_no_frame_exceeds_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
         list(framing.frames((submit("x" * 1000),)))
 
 
+def test_scores_beyond_one_frame_are_sent_in_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several prompts may be scored to their end in one step."""
+    monkeypatch.setattr(framing, "FRAME_LIMIT", 1000)
+    token = wire.Logprob(b"x" * 80, -1.0)
+    many = tuple(wire.Scored(id, (token,) * 4, 5, 0, 0) for id in range(9))
+    bodies = framing.Splitter().feed(b"".join(framing.outboxes(wire.Outbox(many))))
+    assert len(bodies) > 1
+    assert tuple(item for body in bodies for item in framing.decode_outbox(body).items) == many
+
+
 @pytest.mark.parametrize("reads", [(), (1,), (-1,)])
 def test_a_submit_without_its_prompt_is_no_frame(reads: tuple[int, ...]) -> None:
     """A place that the frame does not have is not made up."""
