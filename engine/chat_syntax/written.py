@@ -25,6 +25,9 @@ TERMINALS: Final = "WS: /[ \\n\\t]{1,8}/\nANY: /(.|\\n)*/\n"
 _TOKEN: Final = re.compile(r"<[^<>\s]+>")
 _NUMBERS: Final = {"integer": "number"}
 _DEFINED: Final = ("$defs", "definitions")
+_ANNOTATIONS: Final = frozenset({"title", "description", "default", "examples"})
+_OPTIONS: Final = 32
+"""Schemas that are looked at for the types of one argument."""
 _COMBINED: Final = frozenset(
     {"$ref", "$dynamicRef", "anyOf", "oneOf", "allOf", "not", "if", "then", "else"}
 )
@@ -104,10 +107,10 @@ def _argument(
         begin = _begin(form, key, "", controls, as_text=as_text)
         value = _value(form, name, root, described, key, controls, as_text=as_text)
         return None if begin is None or value is None else f"{name}: {begin} {value}"
-    kinds = described.get("type", "string" if as_text else [])
     rules, options = [], []
-    for place, kind in enumerate(kinds if isinstance(kinds, list) else [kinds]):
-        one, inner, text = f"{name}_{place}", {**described, "type": kind}, kind == "string"
+    for place, inner in enumerate(_typed(root, described)):
+        kind, one = inner["type"], f"{name}_{place}"
+        text = kind == "string"
         begin = _begin(form, key, kind, controls, as_text=text)
         value = _value(form, one, root, inner, key, controls, as_text=text)
         if begin is None or value is None:
@@ -115,6 +118,37 @@ def _argument(
         rules.append(f"{one}: {begin} {value}")
         options.append(one)
     return f"{name}: {' | '.join(options)}\n{''.join(rules)}" if options else None
+
+
+def _typed(root: Mapping[str, Any], described: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """A schema as several of one type each; empty where one of them says none."""
+    found: list[Mapping[str, Any]] = []
+    waiting: list[Any] = [described]
+    for _ in range(_OPTIONS):
+        if not waiting:
+            return found
+        each = waiting.pop()
+        says = each.keys() - _ANNOTATIONS if isinstance(each, Mapping) else set()
+        if says == {"$ref"}:
+            defined = root.get("$defs")
+            name = str(each["$ref"]).removeprefix("#/$defs/")
+            waiting.append(defined.get(name) if isinstance(defined, Mapping) else None)
+        elif says == {"anyOf"} and isinstance(each["anyOf"], list):
+            waiting.extend(each["anyOf"])
+        else:
+            kinds = _kinds(each) if says else []
+            if not kinds:
+                break
+            found.extend({**each, "type": kind} for kind in kinds)
+    return []
+
+
+def _kinds(described: Mapping[str, Any]) -> list[str]:
+    """The types that a schema names."""
+    texts = tagged_calls.is_text({"properties": {"": described}}, "")
+    kinds = described.get("type", "string" if texts else [])
+    kinds = kinds if isinstance(kinds, list) else [kinds]
+    return kinds if all(isinstance(each, str) for each in kinds) else []
 
 
 def _begin(
@@ -181,10 +215,12 @@ def _held(root: Mapping[str, Any], described: Mapping[str, Any]) -> str | None:
 
 def _references(schema: Any) -> Iterator[str]:
     """What a schema refers to."""
-    if isinstance(schema, Mapping):
-        if isinstance(schema.get("$ref"), str):
-            yield schema["$ref"]
-        schema = list(schema.values())
-    if isinstance(schema, list):
-        for each in schema:
-            yield from _references(each)
+    waiting = [schema]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, Mapping):
+            if isinstance(each.get("$ref"), str):
+                yield each["$ref"]
+            each = list(each.values())
+        if isinstance(each, list):
+            waiting.extend(each)

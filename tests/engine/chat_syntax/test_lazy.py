@@ -241,5 +241,13 @@ def test_a_tag_that_says_the_type_says_one_of_those_of_the_schema() -> None:
         )
     ]  # fmt: skip
     assert texts("kimi-k3", schema, *said) == [True, True, False, False, False, False]
+    optional = {
+        "properties": {"a": {"anyOf": [{"$ref": "#/$defs/b"}, {"type": "null"}], "default": None}},
+        "$defs": {"b": {"enum": ["x"], "type": "string"}, "loop": {"$ref": "#/$defs/loop"}},
+    }
+    assert texts("kimi-k3", optional, *said) == [True, True, False, False, False, False]
+    endless = {**optional, "properties": {"a": {"$ref": "#/$defs/loop"}}}
+    with pytest.raises(lazy.Unwritable):
+        lazy.of(FAMILIES["kimi-k3"], {"f": endless}, ("f",), ())
     with pytest.raises(lazy.Unwritable):
         lazy.of(FAMILIES["kimi-k3"], {"f": {"properties": {"a": {}}}}, ("f",), ())
