@@ -49,7 +49,7 @@ class Ends:
         """One that answers so."""
         near, far = self.pair()
         far.send(answer)
-        return Nursery(near, room)
+        return Nursery(near, room, far.close)
 
     def asked_once(self) -> tuple[socket.socket, socket.socket]:
         """One is asked for a process, and then no more."""
@@ -157,7 +157,7 @@ def test_after_a_nursery_that_failed_comes_another_and_then_cold_starts(ends: En
     far.close()
     able = ends.nursery(b"123")
     ends.open[-1].send(b"")
-    starts = warm_starts._Starts(iter([Nursery(near, ROOM), able]))
+    starts = warm_starts._Starts(iter([Nursery(near, ROOM, far.close), able]))
     assert starts.start(ASKED, []) == 123
     assert starts.start(ASKED, []) is None
     assert starts.start(ASKED, []) is None

@@ -32,7 +32,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -74,9 +74,10 @@ _libc.sbrk.restype = ctypes.c_void_p
 class Nursery:
     """Asks for processes, which become children of this one. One thread at a time calls it."""
 
-    def __init__(self, connection: socket.socket, room: int) -> None:
+    def __init__(self, connection: socket.socket, room: int, end: Callable[[], object]) -> None:
         self._connection = connection
         self._room = room
+        self._end = end
         self._loaded_with = _read_by_libraries(os.environ)
 
     @classmethod
@@ -93,7 +94,7 @@ class Nursery:
             process.wait()
 
         atexit.register(end)
-        return cls(near, _number(near))
+        return cls(near, _number(near), end)
 
     def suits(self, asked: Mapping[str, Any]) -> bool:
         """Whether a process from here is as asked for, down to its command line."""
@@ -110,8 +111,9 @@ class Nursery:
             _libc.prctl(_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
     def close(self) -> None:
-        """Its process ends."""
+        """Its process has ended."""
         self._connection.close()
+        self._end()
 
 
 class _Starts:
@@ -336,11 +338,12 @@ def _own_nursery(shown: _CommandLine) -> None:
     far.close()
 
     def end() -> None:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        with suppress(ProcessLookupError, ChildProcessError):  # it failed and was ended before
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
 
     atexit.register(end)
-    _replace(iter([Nursery(near, shown.room)]))
+    _replace(iter([Nursery(near, shown.room, end)]))
 
 
 def _run(connection: socket.socket, shown: _CommandLine) -> None:
