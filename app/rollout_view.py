@@ -15,6 +15,7 @@ from storage import (
     availability,
     errors,
     measures,
+    online_scores,
     rollout_events,
     rollout_looks,
     rollout_waits,
@@ -82,12 +83,13 @@ async def read(s: Session, rollout: Rollout, now_us: int) -> View:
     service = await _service(s, rollout.service)
     able: Availability = (await availability.every(s, [rollout.candidate]))[rollout.candidate]
     looks = await rollout_looks.newest(s, rollout)
+    behind_us = await online_scores.behind_us(s, rollout.service, now_us)
     return View(
         rollout=rollout,
         phase=rollout.phase.value,
         arms=() if service is None else await _arms(s, rollout, service, now_us),
         looks=tuple(looks),
-        waiting=rollout_waits.of(rollout, service, able, looks, now_us),
+        waiting=rollout_waits.of(rollout, service, able, looks, now_us, behind_us),
         events=tuple(await rollout_events.of(s, rollout.id)),
         shadow=await shadow_figures.of(s, rollout),
         before=await _before(s, rollout, now_us),

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
 from storage import ledger, measures, requests, rollout_guards, services
+from storage.request_rows import StoredRow
 from storage.requests import Class, Outcome, RequestRow
 from storage.rollout_guards import Guard
 from storage.service_rows import Service
@@ -188,6 +189,17 @@ async def find(s: AsyncSession, service: str) -> Scoring | None:
     """How many of a service's answers are scored, and up to which request; None where none are."""
     row = await s.get(ScoringRow, service, populate_existing=True)
     return None if row is None else msgspec.convert(row, Scoring, from_attributes=True)
+
+
+async def behind_us(s: AsyncSession, service: str, now_us: int) -> int:
+    """For how long the first request that scoring has not looked at has waited; 0 without one."""
+    scoring = await find(s, service)
+    if scoring is None:
+        return 0
+    ended = col(StoredRow.at_us) + col(StoredRow.latency_us)
+    query = select(ended).where(col(StoredRow.number) > scoring.cursor)
+    first = (await s.execute(query.order_by(col(StoredRow.number)).limit(1))).scalar()
+    return 0 if first is None else max(now_us - first, 0)
 
 
 async def missing(s: AsyncSession, service: Service, guards: Sequence[Guard]) -> str:

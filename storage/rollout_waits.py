@@ -8,16 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
-from storage import rollout_steps
+from storage import rollout_guards, rollout_steps
 from storage.availability import Availability, Can
 from storage.rollout_guards import Guard
 from storage.rollout_looks import Look, Verdict
 from storage.rollout_steps import Analysis, Mirror, Pause, Webhook
 from storage.rollouts import Rollout, State
 from storage.services import Service
+
+_MINUTE_US: Final = 60 * 1_000_000
+_LATE_US: Final = 3 * _MINUTE_US
+"""Scoring runs once a minute."""
 
 
 class For(StrEnum):
@@ -48,8 +53,12 @@ def of(
     candidate: Availability,
     looks: Sequence[Look],
     now_us: int,
+    scores_behind_us: int = 0,
 ) -> Waiting:
-    """What a rollout waits for now; `looks` are the newest verdicts on its guards."""
+    """What a rollout waits for now; `looks` are the newest verdicts on its guards.
+
+    `scores_behind_us` is for how long answers of the service have waited to be scored.
+    """
     name = f"r{rollout.candidate}"
     match rollout.state:
         case State.LOADING:
@@ -62,7 +71,7 @@ def of(
             said = f"{rollout.sentence} `paddock rollouts promote {rollout.service}` continues it."
             return Waiting(for_=For.PERSON, sentence=said)
         case State.STEPPING:
-            return _step(rollout, service, candidate, looks, now_us)
+            return _step(rollout, service, candidate, looks, now_us, scores_behind_us)
         case _:
             return Waiting(for_=For.NOTHING, sentence=rollout.sentence)
 
@@ -73,6 +82,7 @@ def _step(
     candidate: Availability,
     looks: Sequence[Look],
     now_us: int,
+    scores_behind_us: int,
 ) -> Waiting:
     step = rollout.current
     began = rollout.step_began_us or now_us
@@ -83,7 +93,8 @@ def _step(
             return Waiting(for_=For.TIME, sentence=said, until_us=until)
     if isinstance(step, Analysis | Mirror) and not passed(rollout, looks):
         until = began + step.at_most_s * 1_000_000
-        return Waiting(for_=For.EVIDENCE, sentence=_missing(rollout, looks), until_us=until)
+        said = _missing(rollout, looks, scores_behind_us)
+        return Waiting(for_=For.EVIDENCE, sentence=said, until_us=until)
     if isinstance(step, Webhook) and now_us < began + step.at_most_s * 1_000_000:
         said = f"Job {rollout.webhook_job_id} asks {step.url} whether to continue."
         return Waiting(for_=For.WEBHOOK, sentence=said, until_us=began + step.at_most_s * 1_000_000)
@@ -123,10 +134,11 @@ def _copies_missing(rollout: Rollout, looks: Sequence[Look]) -> int:
     return max(step.at_least - compared, 0) if isinstance(step, Mirror) else 0
 
 
-def _missing(rollout: Rollout, looks: Sequence[Look]) -> str:
+def _missing(rollout: Rollout, looks: Sequence[Look], scores_behind_us: int) -> str:
     """Which guards are not shown to hold yet, and what that would take at the least."""
     by_name = {look.guard: look for look in looks}
     parts = []
+    late = False
     for guard in _judged(rollout):
         look = by_name.get(guard.name)
         if not guard.required or (look is not None and look.verdict is Verdict.HOLDS):
@@ -137,6 +149,9 @@ def _missing(rollout: Rollout, looks: Sequence[Look]) -> str:
             parts.append(f"{guard.name} could not be computed ({look.sentence})")
         else:
             parts.append(f"{guard.name} needs {look.needed} more without an event")
+        late = late or guard.measure in rollout_guards.SCORED
+    if late and scores_behind_us >= _LATE_US:
+        parts.append(f"scoring of answers is {scores_behind_us // _MINUTE_US} min behind")
     if missing := _copies_missing(rollout, looks):
         parts.append(f"{missing} more copies have to be compared")
     parts += [look.sentence for look in looks if look.verdict is Verdict.ERROR and not parts]

@@ -208,7 +208,9 @@ def _answered(facts: Facts, step: Webhook, now_us: int) -> Plan | None:
 def _without_result(facts: Facts, at_most_s: int) -> Plan:
     """Silence and failed measurements never promote: a person decides."""
     rollout = facts.rollout
-    waiting = rollout_waits.of(rollout, facts.service, facts.candidate, facts.looks, 0)
+    waiting = rollout_waits.of(
+        rollout, facts.service, facts.candidate, facts.looks, 0, facts.scores_behind_us
+    )
     if any(look.verdict is Verdict.ERROR for look in facts.looks):
         broken = "; ".join(look.sentence for look in facts.looks if look.verdict is Verdict.ERROR)
         said = f"The measurement failed: {broken}. {_advice(rollout)}"
@@ -269,7 +271,9 @@ def _wait(facts: Facts, now_us: int) -> Decision:
         ahead = [rollout.keep_until_us, recount_us(rollout)]
         due = min((each for each in ahead if each is not None and each > now_us), default=None)
         return Decision(Reason.IDLE, rollout.sentence, due_us=due)
-    waiting = rollout_waits.of(rollout, facts.service, facts.candidate, facts.looks, now_us)
+    waiting = rollout_waits.of(
+        rollout, facts.service, facts.candidate, facts.looks, now_us, facts.scores_behind_us
+    )
     look = now_us + LOOK_US if rollout.watched else None
     due = min((each for each in (look, waiting.until_us) if each is not None), default=None)
     return Decision(Reason.WAITING, waiting.sentence, due_us=due)

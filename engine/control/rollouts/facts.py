@@ -13,6 +13,7 @@ from storage import (
     availability,
     errors,
     jobs,
+    online_scores,
     rollout_baselines,
     rollout_contrasts,
     rollout_evidence,
@@ -56,6 +57,7 @@ class Facts:
     looks: tuple[Look, ...] = ()
     ends: tuple[Look, ...] = ()
     looked_us: int = 0
+    scores_behind_us: int = 0
 
     @property
     def news(self) -> bool:
@@ -105,6 +107,7 @@ async def read(s: Session, rollout: Rollout, now_us: int) -> Facts:
         looks=looks + ends,
         ends=ends,
         looked_us=looked_us,
+        scores_behind_us=await online_scores.behind_us(s, rollout.service, now_us),
     )
 
 

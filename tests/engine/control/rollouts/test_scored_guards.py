@@ -11,6 +11,8 @@ import pytest
 import pytest_asyncio
 
 from engine.control.ab_tests import count
+from engine.control.rollouts import decide as rollout_decide
+from engine.control.rollouts import facts as rollout_facts
 from engine.control.rollouts import planned
 from engine.control.rollouts.decide import Do
 from engine.judging import online_checks
@@ -126,6 +128,26 @@ async def test_an_analysis_passes_once_enough_answers_were_scored(world: World) 
     await score(world, 110, CANDIDATE, [True] * 2)
     await world.settle()
     assert (await world.rollout()).state is State.COMPLETED
+
+
+async def test_a_wait_for_scores_says_how_far_scoring_is_behind(world: World) -> None:
+    """Only while it is by more than a run or two: the answers of the last minute always wait."""
+    await scoring(world)
+    await world.start(guards=guards("finished>=95%"), steps=CANARY[2:])
+    await world.settle()
+    await world.load(CANDIDATE)
+    await world.settle()
+    await world.smoke()
+    await world.settle()
+    await world.serve(5)
+    said = []
+    for _ in range(2):
+        world.wait(100)
+        async with world.store.read() as s:
+            facts = await rollout_facts.read(s, await world.rollout(), world.now_us)
+        said.append(rollout_decide.decide(facts, world.now_us).sentence)
+    assert "behind" not in said[0]
+    assert "scoring of answers is 3 min behind" in said[1]
 
 
 async def test_a_guard_that_would_never_count_anything_is_refused(world: World) -> None:
