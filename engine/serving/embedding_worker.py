@@ -7,7 +7,6 @@ Knows nothing of HTTP, services or releases. Imported by `python -m engine.servi
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from typing import Final
 
@@ -15,11 +14,12 @@ import numpy as np
 
 from engine.serving import errors, tokens, wire
 from engine.serving.embedding import Embedder, Floats, Unembeddable, Work, class_of
+from engine.serving.gateway_link import GatewayLink, Load
 from engine.serving.input_queue import Asked, InputQueue
 from engine.serving.knobs import Knobs
 from engine.serving.llama.model import Model
-from engine.serving.server_socket import HIGH_WATER, ServerSocket
-from engine.serving.worker import HEARTBEAT_US, STALL_LIMIT_US, monotonic_us
+from engine.serving.server_socket import ServerSocket
+from engine.serving.worker import monotonic_us
 from storage.runtime.reporting import Reports
 
 _RETRY_US: Final = 1_000_000
@@ -44,8 +44,6 @@ class EmbeddingWorker:
         """Take over loaded weights and a listening socket."""
         self._model = model
         self._embedder = embedder
-        self._socket = socket
-        self._reports = reports
         self._sha256 = sha256
         self._build = build
         self._sequences = sequences
@@ -53,35 +51,37 @@ class EmbeddingWorker:
         self._now_us = now_us
         self._queue = InputQueue()
         self._works: dict[int, Work] = {}
-        self._news: list[wire.FromWorker] = []
-        self._finished: list[wire.Finished] = []
-        self._refused: list[wire.Refused] = []
-        self._number = 0
-        self._waited_us = 0
-        self._mark_us = self._heartbeat_us = self._computed_us = now_us()
+        self._link = GatewayLink(
+            socket,
+            reports,
+            now_us,
+            hello=self._hello,
+            take=self._take,
+            taken=lambda: None,
+            forget=self._forget,
+            load=self._current_load,
+        )
         self.draining = False
-        self._announced = False
 
     # the loop
 
     def run(self) -> None:
         """Serve until `draining` is set and nothing is left."""
         while True:
-            self._receive()
-            if self.draining and not self._announced:
-                self._announced = True
-                self._news.append(wire.Draining())
+            self._link.receive(idle=not (self._works or self.draining))
+            if self.draining:
+                self._link.announce_draining()
             if self.draining and not self._works:
-                self._finish_sending()
+                self._link.finish()
                 return
             for late in self._queue.expired(self._now_us()):
                 self._refuse(late.id, "deadline", "not begun within the time that it allows")
             chosen = self._queue.take(self._step_tokens(), self._most(), self._now_us())
             if chosen:
                 self._step(chosen)
-            elif self._finished or self._refused or self._news:
-                self._send()
-            self._heartbeat()
+            else:
+                self._link.send_news()
+            self._link.heartbeat()
 
     def _step_tokens(self) -> int:
         return min(self._knobs.prefill_budget, self._embedder.context.room)
@@ -89,64 +89,17 @@ class EmbeddingWorker:
     def _most(self) -> int:
         return min(self._knobs.max_running, self._sequences)
 
-    def _receive(self) -> None:
-        """Take what arrived; wait when there is nothing to compute or the outbox is full."""
-        idle = not (self._works or self.draining)
-        self._wait(max(self._heartbeat_us + HEARTBEAT_US - self._now_us(), 0) / 1e6 if idle else 0)
-        stalled_us = 0
-        while self._socket.pending >= HIGH_WATER:
-            stalled_us += self._wait(0.1)
-            if stalled_us > STALL_LIMIT_US:
-                self._socket.drop()
-            self._heartbeat()
-
-    def _finish_sending(self) -> None:
-        """Send what is left and wait until the gateway has read it, within the stall limit."""
-        self._send()
-        stalled_us = 0
-        while self._socket.pending and stalled_us <= STALL_LIMIT_US:
-            stalled_us += self._wait(0.1)
-            self._heartbeat()
-
-    def _wait(self, timeout_s: float) -> int:
-        """Wait for the gateway and do what it asks; return how long the wait took."""
-        began = self._now_us()
-        inboxes = self._socket.wait(timeout_s)
-        waited = self._now_us() - began if timeout_s else 0
-        self._waited_us += waited
-        if self._socket.lost:
-            self._socket.lost = False
-            self._forget()
-        if self._socket.accepted:
-            self._socket.accepted = False
-            self._news.append(self._hello())
-            self._announced = False
-        for inbox in inboxes:
-            for item in inbox.items:
-                self._take(item)
-        return waited
-
-    def _heartbeat(self) -> None:
-        now = self._now_us()
-        if now - self._heartbeat_us < HEARTBEAT_US:
-            return
-        self._heartbeat_us = now
-        self._reports.say(
-            beat=time.time_ns() // 1000,
-            step=self._number,
-            running=self._running,
-            waiting=len(self._works) - self._running,
-            since_token_us=now - self._computed_us,
-        )
-        if not self._works:
-            self._send()  # idle time is reported every second, not when it is over
-
-    @property
-    def _running(self) -> int:
-        """The requests of which an input was computed."""
-        return sum(work.asked.taken > 0 for work in self._works.values())
-
     # what the gateway asks
+
+    def _current_load(self, now_us: int) -> Load:
+        running = sum(work.asked.taken > 0 for work in self._works.values())
+        return Load(
+            running=running,
+            waiting=len(self._works) - running,
+            oldest_waiting_us=self._queue.oldest_us(now_us),
+            kv_used_tokens=0,
+            kv_total_tokens=self._embedder.context.room,
+        )
 
     def _hello(self) -> wire.Hello:
         vocabulary = self._model.vocabulary
@@ -177,21 +130,21 @@ class EmbeddingWorker:
                 longest = self._embedder.longest
                 told = tokens.tell(self._model.vocabulary, item, longest, whole=True)
                 if isinstance(told, wire.Refused):
-                    self._refused.append(told)
+                    self._link.refused.append(told)
                 else:
-                    self._news.append(told)
+                    self._link.news.append(told)
             case wire.Cancel():
                 self._cancel(item.id)
             case wire.LoadAdapter():
                 reason = "a worker that makes embeddings loads no adapters"
-                self._news.append(wire.AdapterFailed(item.adapter, reason))
+                self._link.news.append(wire.AdapterFailed(item.adapter, reason))
             case wire.SetKnobs():
                 self._knobs = self._knobs.changed(item.values)
-                self._news.append(wire.KnobsSet(self._knobs.values()))
+                self._link.news.append(wire.KnobsSet(self._knobs.values()))
 
     def _admit(self, request: wire.Embed) -> None:
         if request.id in self._works:
-            self._socket.drop()  # two requests under one id: the gateway has lost count
+            self._link.drop()  # two requests under one id: the gateway has lost count
             return
         if self.draining:
             message = "this worker is draining; its successor takes new requests"
@@ -230,16 +183,13 @@ class EmbeddingWorker:
         work = self._works.pop(id, None)
         if work is not None:
             self._queue.drop(work.asked)
-            self._finished.append(work.cancelled())
+            self._link.finished.append(work.cancelled())
 
     def _forget(self) -> None:
         """The gateway has disconnected: cancel everything it asked for."""
         for work in self._works.values():
             self._queue.drop(work.asked)
         self._works.clear()
-        self._news.clear()
-        self._finished.clear()
-        self._refused.clear()
 
     def _refuse(
         self, id: int, code: str, message: str, *, retry_after_us: int = 0, place: int = -1
@@ -249,7 +199,7 @@ class EmbeddingWorker:
         if work is not None:
             self._queue.drop(work.asked)
             busy_us = work.asked.busy_us
-        self._refused.append(wire.Refused(id, code, message, retry_after_us, busy_us, place))
+        self._link.refused.append(wire.Refused(id, code, message, retry_after_us, busy_us, place))
 
     # one step
 
@@ -264,15 +214,16 @@ class EmbeddingWorker:
         except errors.EngineFault as error:
             fault = str(error)
         now = self._now_us()
-        self._charge(chosen, now - self._mark_us - self._waited_us)
-        self._computed_us = now
+        self._charge(chosen, self._link.busy_us(now))
+        self._link.computed_us = now
         if vectors is None:
             for id in dict.fromkeys(asked.id for asked, _ in chosen):
                 self._refuse(id, "engine", fault)
         else:
             self._settle(chosen, vectors)
-        self._number += 1
-        self._send(0 if vectors is None else sum(map(len, inputs)), stepped=True)
+        self._link.number += 1
+        prefill = 0 if vectors is None else sum(map(len, inputs))
+        self._link.send(stepped=True, prefill=prefill)
 
     def _settle(self, chosen: list[tuple[Asked, int]], vectors: Floats) -> None:
         """Give each request the vectors of its inputs; tell what is complete or cannot be."""
@@ -288,7 +239,7 @@ class EmbeddingWorker:
             work.take(index, vector)
             if not work.left:
                 del self._works[asked.id]
-                self._news.append(work.result())
+                self._link.news.append(work.result())
 
     def _charge(self, chosen: list[tuple[Asked, int]], busy_us: int) -> None:
         """Share the time of a step by tokens, so that the parts add up to the whole."""
@@ -300,33 +251,3 @@ class EmbeddingWorker:
             asked.busy_us += part
             left_us -= part
             total -= size
-
-    def _send(self, prefill: int = 0, *, stepped: bool = False) -> None:
-        """Send one frame: the step, or an empty one, with everything since the previous frame."""
-        now = self._now_us()
-        wall = now - self._mark_us
-        idle = self._waited_us if stepped else wall
-        running = self._running
-        step = wire.Step(
-            number=self._number,
-            adapter="",
-            wall_us=wall,
-            busy_us=wall - idle,
-            idle_us=idle,
-            prefill_tokens=prefill,
-            decode_tokens=0,
-            running=running,
-            waiting=len(self._works) - running,
-            oldest_waiting_us=self._queue.oldest_us(now),
-            kv_used_tokens=0,
-            kv_total_tokens=self._embedder.context.room,
-            deltas=(),
-            finished=tuple(self._finished),
-            refused=tuple(self._refused),
-        )
-        self._mark_us = now
-        self._waited_us = 0
-        self._socket.send(wire.Outbox((*self._news, step)))
-        self._news.clear()
-        self._finished.clear()
-        self._refused.clear()

@@ -13,13 +13,13 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 
 from engine.serving import arrivals, errors, generation, step_io, tokens, wire
 from engine.serving.adapters import Adapters, Failed, Loaded, Outcome, Unloaded
 from engine.serving.admission import Refusal
 from engine.serving.constraints.held import Constraints
 from engine.serving.device_filter import DeviceFilter
+from engine.serving.gateway_link import GatewayLink, Load
 from engine.serving.generation import Generation, Prompts, Scoring
 from engine.serving.knobs import Knobs
 from engine.serving.llama import constraint_tokens
@@ -27,13 +27,9 @@ from engine.serving.llama.context import SCORED_MOST
 from engine.serving.scheduler import Scheduler
 from engine.serving.scored_prompts import ScoredPrompts
 from engine.serving.sequences import Sequence
-from engine.serving.server_socket import HIGH_WATER, ServerSocket
+from engine.serving.server_socket import ServerSocket
 from engine.serving.step_plan import Plan
 from storage.runtime.reporting import Reports
-
-HEARTBEAT_US: Final = 900_000
-STALL_LIMIT_US: Final = 10_000_000
-"""How long a gateway may leave a full outbox unread before it is disconnected."""
 
 
 def monotonic_us() -> int:
@@ -67,8 +63,6 @@ class Worker:
         self._computing = computing
         self._device_filter = DeviceFilter(pays=filter_pays)
         self._adapters = adapters
-        self._socket = socket
-        self._reports = reports
         self._sha256 = sha256
         self._build = build
         self._sequences = sequences
@@ -90,97 +84,55 @@ class Worker:
         )
         self._works: dict[int, Generation | Scoring] = {}
         self._known = ScoredPrompts()
-        self._news: list[wire.FromWorker] = []
-        self._finished: list[wire.Finished] = []
-        self._refused: list[wire.Refused] = []
-        self._number = 0
-        self._waited_us = 0
-        self._mark_us = self._heartbeat_us = self._token_us = now_us()
+        self._link = GatewayLink(
+            socket,
+            reports,
+            now_us,
+            hello=self._hello,
+            take=self._take,
+            taken=self._taken,
+            forget=self._forget,
+            load=self._current_load,
+        )
         self.draining = False
-        self._announced = False
 
     # the loop
 
     def run(self) -> None:
         """Serve until `draining` is set and nothing is left."""
         while True:
-            self._receive()
-            if self.draining and not self._announced:
-                self._announced = True
-                self._news.append(wire.Draining())
+            self._link.receive(idle=not (self._scheduler.live or self.draining))
+            if self.draining:
+                self._link.announce_draining()
             if self.draining and not (self._scheduler.live or self._constraints.waiting):
-                self._finish_sending()
+                self._link.finish()
                 return
             plan = self._scheduler.plan(self._now_us())
             self._refuse(plan.refusals)
             if plan.rows:
                 self._step(plan)
-            elif self._finished or self._refused or self._news:
-                self._send(None, ())
-            self._heartbeat()
+            else:
+                self._link.send_news()
+            self._link.heartbeat()
 
-    def _receive(self) -> None:
-        """Take what arrived; wait when there is nothing to compute or the outbox is full."""
-        self._wait(self._idle_s())
-        stalled_us = 0
-        while self._socket.pending >= HIGH_WATER:
-            stalled_us += self._wait(0.1)
-            if stalled_us > STALL_LIMIT_US:
-                self._socket.drop()
-            self._heartbeat()
+    # what the gateway asks
 
-    def _finish_sending(self) -> None:
-        """Send what is left and wait until the gateway has read it, within the stall limit."""
-        self._send(None, ())
-        stalled_us = 0
-        while self._socket.pending and stalled_us <= STALL_LIMIT_US:
-            stalled_us += self._wait(0.1)
-            self._heartbeat()
-
-    def _idle_s(self) -> float:
-        if self._scheduler.live or self.draining:
-            return 0.0
-        return max(self._heartbeat_us + HEARTBEAT_US - self._now_us(), 0) / 1e6
-
-    def _wait(self, timeout_s: float) -> int:
-        """Wait for the gateway and do what it asks; return how long the wait took."""
-        began = self._now_us()
-        inboxes = self._socket.wait(timeout_s)
-        waited = self._now_us() - began if timeout_s else 0
-        self._waited_us += waited
-        if self._socket.lost:
-            self._socket.lost = False
-            self._forget()
-        if self._socket.accepted:
-            self._socket.accepted = False
-            self._news.append(self._hello())
-            self._announced = False
-        for inbox in inboxes:
-            for item in inbox.items:
-                self._take(item)
+    def _taken(self) -> None:
+        """What was prepared beside the loop meanwhile."""
         for submit in self._constraints.released():
             self._admit(submit)
         for outcome in self._adapters.outcomes():
             self._adapter_changed(outcome)
-        return waited
 
-    def _heartbeat(self) -> None:
-        now = self._now_us()
-        if now - self._heartbeat_us < HEARTBEAT_US:
-            return
-        self._heartbeat_us = now
+    def _current_load(self, now_us: int) -> Load:
         scheduler = self._scheduler
-        self._reports.say(
-            beat=time.time_ns() // 1000,
-            step=self._number,
+        return Load(
             running=scheduler.running,
             waiting=scheduler.waiting,
-            since_token_us=now - self._token_us,
+            oldest_waiting_us=scheduler.oldest_waiting_us(now_us),
+            kv_used_tokens=scheduler.resident_tokens(),
+            kv_total_tokens=scheduler.sequence_tokens * self._sequences * len(scheduler.adapters),
         )
-        if not scheduler.live:
-            self._send(None, ())  # idle time is reported every second, not when it is over
-
-    # what the gateway asks
 
     def _hello(self) -> wire.Hello:
         vocabulary = self._vocabulary
@@ -216,11 +168,11 @@ class Worker:
                 self._unload(item.adapter)
             case wire.SetKnobs():
                 self._scheduler.knobs = self._scheduler.knobs.changed(item.values)
-                self._news.append(wire.KnobsSet(self._scheduler.knobs.values()))
+                self._link.news.append(wire.KnobsSet(self._scheduler.knobs.values()))
 
     def _admit(self, request: wire.Submit | wire.Score) -> None:
         if request.id in self._scheduler.live:
-            self._socket.drop()  # two sequences under one id: the gateway has lost count
+            self._link.drop()  # two sequences under one id: the gateway has lost count
             return
         now = self._now_us()
         most = self._scheduler.sequence_tokens
@@ -236,7 +188,7 @@ class Worker:
             self._refuse((work,))
             return
         if isinstance(work, wire.Scored):
-            self._news.append(work)
+            self._link.news.append(work)
             return
         if isinstance(work, Scoring) and work.whole and self._scheduler.knobs.prefix_cache:
             work.know(self._known.find(sequence, work.tokens, work.alternatives))
@@ -247,17 +199,17 @@ class Worker:
         """Answer what needs no computation, at once."""
         told = tokens.tell(self._vocabulary, request, self._scheduler.sequence_tokens)
         if isinstance(told, wire.Refused):
-            self._refused.append(told)
+            self._link.refused.append(told)
         else:
-            self._news.append(told)
+            self._link.news.append(told)
 
     def _cancel(self, id: int) -> None:
         work = self._works.pop(id, None)
         if work is not None:
             self._scheduler.end(work.sequence)
-            self._finished.append(generation.finished(work, "cancelled"))
+            self._link.finished.append(generation.finished(work, "cancelled"))
         elif self._constraints.drop(id):
-            self._finished.append(wire.Finished(id, "cancelled", 0, 0, 0, 0, 0))
+            self._link.finished.append(wire.Finished(id, "cancelled", 0, 0, 0, 0, 0))
 
     def _forget(self) -> None:
         """The gateway has disconnected: cancel everything it asked for."""
@@ -265,13 +217,10 @@ class Worker:
             self._scheduler.end(work.sequence)
         self._works.clear()
         self._constraints.forget()
-        self._news.clear()
-        self._finished.clear()
-        self._refused.clear()
 
     def _load(self, wanted: wire.LoadAdapter) -> None:
         if wanted.adapter in self._scheduler.adapters:
-            self._news.append(wire.AdapterLoaded(wanted.adapter, wanted.sha256))
+            self._link.news.append(wire.AdapterLoaded(wanted.adapter, wanted.sha256))
         else:
             self._adapters.load(wanted.adapter, Path(wanted.path), wanted.sha256)
 
@@ -290,16 +239,16 @@ class Worker:
         match outcome:
             case Loaded():
                 self._scheduler.add_adapter(outcome.adapter)
-                self._news.append(wire.AdapterLoaded(outcome.adapter, outcome.sha256))
+                self._link.news.append(wire.AdapterLoaded(outcome.adapter, outcome.sha256))
             case Failed():
-                self._news.append(wire.AdapterFailed(outcome.adapter, outcome.reason))
+                self._link.news.append(wire.AdapterFailed(outcome.adapter, outcome.reason))
             case Unloaded():
-                self._news.append(wire.AdapterUnloaded(outcome.adapter))
+                self._link.news.append(wire.AdapterUnloaded(outcome.adapter))
 
     def _refuse(self, refusals: tuple[Refusal, ...]) -> None:
         for sequence, code, message, retry_after_us, place in refusals:
             self._works.pop(sequence.id, None)
-            self._refused.append(
+            self._link.refused.append(
                 wire.Refused(sequence.id, code, message, retry_after_us, sequence.busy_us, place)
             )
 
@@ -329,16 +278,16 @@ class Worker:
             return
         gained = step_io.read(rows, self._works, logits, self._vocabulary, masks)
         now = self._now_us()
-        busy = now - self._mark_us - self._waited_us
+        busy = self._link.busy_us(now)
         ended = [work.sequence for work, _ in gained.ended]
         ended += [work.sequence for work in gained.scored]
         self._scheduler.settle(plan, ended, busy, now)
-        self._token_us = now
+        self._link.computed_us = now
         for sequence in ended:
             del self._works[sequence.id]
-        self._finished += [generation.finished(work, reason) for work, reason in gained.ended]
+        self._link.finished += [generation.finished(work, reason) for work, reason in gained.ended]
         raw, hides = self._vocabulary.raw, self._vocabulary.hides
-        self._news += [work.scored(raw, hides) for work in gained.scored]
+        self._link.news += [work.scored(raw, hides) for work in gained.scored]
         self._known.remember(gained.scored, reuse=bool(self._scheduler.knobs.prefix_cache))
         if gained.broken:
             context.cleanse({work.sequence.slot for work in gained.broken})
@@ -346,8 +295,15 @@ class Worker:
             self._fault(work)
         for work in gained.unmatched:
             self._fail(work.sequence, work.matcher.fault if work.matcher else "", "constraint")
-        self._number += 1
-        self._send(plan, tuple(gained.deltas), now)
+        self._link.number += 1
+        self._link.send(
+            stepped=True,
+            adapter=plan.adapter,
+            prefill=plan.prefill,
+            decode=plan.decode,
+            deltas=tuple(gained.deltas),
+            now_us=now,
+        )
 
     def _fault(self, work: Generation | Scoring) -> None:
         """Refuse a sequence whose logits are no distribution; the others are not affected."""
@@ -365,36 +321,4 @@ class Worker:
             raise fault
         self._remove(adapter, "engine", str(fault))
         self._adapters.unload(adapter)
-        self._news.append(wire.AdapterFailed(adapter, str(fault)))
-
-    def _send(
-        self, plan: Plan | None, deltas: tuple[wire.Delta, ...], now: int | None = None
-    ) -> None:
-        """Send one frame: the step, or an empty one, with everything since the previous frame."""
-        now = self._now_us() if now is None else now
-        wall = now - self._mark_us
-        idle = self._waited_us if plan is not None else wall
-        scheduler = self._scheduler
-        step = wire.Step(
-            number=self._number,
-            adapter=plan.adapter if plan else "",
-            wall_us=wall,
-            busy_us=wall - idle,
-            idle_us=idle,
-            prefill_tokens=plan.prefill if plan else 0,
-            decode_tokens=plan.decode if plan else 0,
-            running=scheduler.running,
-            waiting=scheduler.waiting,
-            oldest_waiting_us=scheduler.oldest_waiting_us(now),
-            kv_used_tokens=scheduler.resident_tokens(),
-            kv_total_tokens=scheduler.sequence_tokens * self._sequences * len(scheduler.adapters),
-            deltas=deltas,
-            finished=tuple(self._finished),
-            refused=tuple(self._refused),
-        )
-        self._mark_us = now
-        self._waited_us = 0
-        self._socket.send(wire.Outbox((*self._news, step)))
-        self._news.clear()
-        self._finished.clear()
-        self._refused.clear()
+        self._link.news.append(wire.AdapterFailed(adapter, str(fault)))
