@@ -19,16 +19,20 @@ from storage.home.paths import Home
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """The schema that is being made, the last one to make, and the share of the work done."""
+    """The schema that is being made, the last one to make, and the share of the work done.
+
+    `percent` is None while a step is taken whose work is not known beforehand.
+    """
 
     schema: int
     newest: int
-    percent: int
+    percent: int | None
 
     @property
     def words(self) -> str:
         """As a sentence."""
-        return f"migrating the store: {self.percent} % (schema {self.schema} of {self.newest})"
+        done = "" if self.percent is None else f": {self.percent} %"
+        return f"migrating the store{done} (schema {self.schema} of {self.newest})"
 
 
 def lock(home: Home) -> int:

@@ -1,8 +1,8 @@
 """Says how far a migration is, while SQLite is busy with one long statement of it.
 
 SQLite calls back after so many of its instructions; what a step takes in all follows from the rows
-that it goes through. Steps that move no rows take no time to speak of. Imported by
-`storage.migrations`.
+that it goes through. Only steps that move many rows are weighed. Of another one no percentage is
+said, should it take longer than expected. Imported by `storage.migrations`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,14 @@ from storage.home import migrating
 from storage.home.migrating import Progress
 from storage.home.paths import Home
 
-_OF_A_REQUEST: Final = {50: 112, 56: 25}
-"""Instructions that a step takes for each request, as measured; by its number.
+_WEIGHTS: Final = {
+    50: ("requests", "SELECT coalesce(max(rowid), 0) FROM requests", 112),
+    54: ("sample_minutes", "SELECT count(*) FROM sample_minutes", 47),
+    56: ("online_scores", "SELECT count(*) FROM online_scores", 62),
+}
+"""By the number of a step: a table, how many rows of it there are, and the instructions for each.
 
-That of step 56 is for a tenth of the answers scored.
+The instructions are as measured. Requests are counted at once however many there are.
 """
 _LOOK: Final = 250_000
 """Instructions between two looks: a hundredth of a second, or a tenth from a slow disk."""
@@ -47,16 +51,14 @@ class Watch:
         self._monotonic_s = monotonic_s
         self._begun_s = self._logged_s = monotonic_s()
         self._newest = self._step = steps[-1]
+        self._work = {each: _work(database, each) for each in steps if each in _WEIGHTS}
         self._done = 0
-        self._whole = max(
-            sum(_OF_A_REQUEST.get(each, 0) for each in steps) * _requests(database), 1
-        )
         self._said: Progress | None = None
         database.set_progress_handler(self._look, _LOOK)
 
     def begin(self, step: int) -> None:
         """A step begins."""
-        self._step = step
+        self._step, self._done = step, 0
 
     def end(self) -> None:
         """All steps were taken, or one failed."""
@@ -70,8 +72,7 @@ class Watch:
         now_s = self._monotonic_s()
         if now_s - self._begun_s < _FIRST_S:
             return 0
-        percent = min(100 * self._done // self._whole, 99)
-        progress = Progress(schema=self._step, newest=self._newest, percent=percent)
+        progress = Progress(schema=self._step, newest=self._newest, percent=self._percent())
         if progress != self._said:
             if self._said is None or now_s - self._logged_s >= _LOG_S:
                 self._logged_s = now_s
@@ -80,10 +81,18 @@ class Watch:
             migrating.write(self._home, progress)
         return 0  # continue
 
+    def _percent(self) -> int | None:
+        """The share of the work of all steps that is done; None in a step that is not weighed."""
+        if not (work := self._work.get(self._step)):
+            return None
+        before = sum(each for step, each in self._work.items() if step < self._step)
+        return min(100 * (before + min(self._done, work)) // sum(self._work.values()), 99)
 
-def _requests(database: sqlite3.Connection) -> int:
-    """About how many requests there are, at once however many."""
-    known = "SELECT 1 FROM sqlite_schema WHERE name = 'requests' AND type = 'table'"
-    if database.execute(known).fetchone() is None:
+
+def _work(database: sqlite3.Connection, step: int) -> int:
+    """About how many instructions a step takes; 0 where its table is made on the way."""
+    table, count, each = _WEIGHTS[step]
+    known = "SELECT 1 FROM sqlite_schema WHERE name = ? AND type = 'table'"
+    if database.execute(known, (table,)).fetchone() is None:
         return 0
-    return int(database.execute("SELECT coalesce(max(rowid), 0) FROM requests").fetchone()[0])
+    return int(database.execute(count).fetchone()[0]) * each

@@ -22,6 +22,7 @@ from storage.home.paths import Home
 from storage.migrations import (
     Migration,
     m0040_online_scores,
+    m0054_less_to_read,
     m0056_scores_by_request,
     progress,
 )
@@ -137,11 +138,64 @@ def test_a_long_migration_says_how_far_it_is(home: Home) -> None:
         found = migrating.read(home)
         assert found is not None
         assert (found.schema, found.newest) == (50, 51)
+        assert found.percent is not None
         assert 0 < found.percent < 99
         os.close(held)
         assert migrating.read(home) is None  # a process that was killed leaves its file
         watch.end()
     assert not (home.run / "migrating.json").exists()
+
+
+def test_each_long_step_has_its_share_and_of_another_none_is_said(home: Home) -> None:
+    """By the rows that it moves: requests are 54 % of the work here, and step 51 moves none."""
+    paths.make(home)
+    held = migrating.lock(home)
+    found: list[Progress | None] = []
+    with contextlib.closing(sqlite3.connect(":memory:")) as database:
+        database.executescript(
+            "CREATE TABLE requests (id TEXT); INSERT INTO requests (rowid, id) VALUES (5000, 'a');"
+            "CREATE TABLE sample_minutes (body BLOB);"
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000) "
+            "INSERT INTO sample_minutes SELECT 'x' FROM n"
+        )
+        seconds = itertools.count()
+        watch = progress.Watch(
+            home, database, [50, 51, 54], monotonic_s=lambda: float(next(seconds))
+        )  # fmt: skip
+        for step in (50, 51, 54):
+            watch.begin(step)
+            database.execute(
+                "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 60000) "
+                "SELECT max(i) FROM n"
+            ).fetchone()
+            found.append(migrating.read(home))
+        watch.end()
+        os.close(held)
+    said = [each and (each.schema, each.percent) for each in found]
+    assert said[:2] == [(50, 54), (51, None)]
+    assert found[1] is not None
+    assert found[1].words == "migrating the store (schema 51 of 54)"
+    assert said[2] == (54, 99)
+
+
+def test_packed_minutes_lie_in_the_order_of_time() -> None:
+    """As they are read and deleted; a sort with their bodies would fill the temporary files."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as database:
+        database.executescript(
+            "CREATE TABLE ledger (noun, after, key, at_us, before);"
+            "CREATE TABLE sample_minutes (kind TEXT, minute_s INTEGER, subject TEXT, body BLOB, "
+            "PRIMARY KEY (kind, minute_s, subject)) WITHOUT ROWID;"
+        )
+        made = [
+            (kind, minute_s, subject, f"{kind}{minute_s}{subject}".encode())
+            for kind in ("arm", "gpu")
+            for minute_s in (60, 120, 180)
+            for subject in ("r2", "r1")
+        ]
+        database.executemany("INSERT INTO sample_minutes VALUES (?, ?, ?, ?)", made)
+        database.executescript(m0054_less_to_read.SCRIPT)
+        found = database.execute("SELECT * FROM sample_minutes ORDER BY rowid").fetchall()
+    assert found == sorted(made, key=lambda row: (row[1], row[0], row[2]))
 
 
 async def test_a_reader_is_told_how_far_the_migration_is(home: Home) -> None:
