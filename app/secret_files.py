@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from app import errors, session
 from storage.home import secrets
+from storage.rollouts import Rollout
+from storage.services import Service
 
 
 def deposit(source: str, what: str) -> str:
@@ -27,6 +32,13 @@ def withdraw(deposited: str | None) -> None:
     """Remove a secret that is not in use: it was refused, or replaced."""
     if deposited is not None:
         secrets.discard(session.home(), deposited)
+
+
+def without(record: Service | Rollout) -> dict[str, Any]:
+    """A record as JSON has it: whether its webhooks are signed, not the reference to the key."""
+    document: dict[str, Any] = msgspec.to_builtins(record)
+    document["webhooks_signed"] = document.pop("webhook_secret") is not None
+    return document
 
 
 def _read(source: str, what: str) -> str:

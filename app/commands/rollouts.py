@@ -18,6 +18,7 @@ from app import (
     rollout_options,
     rollout_tree,
     rollout_view,
+    secret_files,
     session,
     terminal,
     words,
@@ -49,17 +50,19 @@ async def get(
     if (at_us := moments.at(at)) is not None:
         async with session.reading() as s:
             past = await rollout_view.read_latest_at(s, service, at_us)
-        terminal.say(_json(past) if as_json else "\n".join(rollout_tree.lines(past)))
+        terminal.show(_document(past), rollout_tree.lines(past), as_json=as_json)
         return
     async with session.store() as store:
         while True:
             async with store.read() as s:
                 newest = await rollout_leads.newest(s, service)
                 view = await rollout_view.read(s, newest, clock.now_us())
-            if as_json:
-                terminal.say(terminal.compact(view) if watch else _json(view))
-            else:
+            if not as_json:
                 _draw(rollout_tree.lines(view), again=watch)
+            elif watch:
+                terminal.say(terminal.compact(_document(view)))
+            else:
+                terminal.show(_document(view), (), as_json=True)
             if not watch or view.rollout.state not in OPEN:
                 return
             try:
@@ -81,7 +84,9 @@ async def every(
     at_us = moments.at(at)
     async with session.reading() as s:
         found = await rollout_view.tail(s, limit, service, at_us)
-    listing.show(COLUMNS, found[::-1], as_json=as_json, empty="No rollouts yet.")
+    found = found[::-1]
+    document = [secret_files.without(each) for each in found]
+    listing.show(COLUMNS, found, as_json=as_json, document=document, empty="No rollouts yet.")
 
 
 @app.command()
@@ -131,8 +136,8 @@ def _say_phase(rollout: Rollout, *, as_json: bool) -> None:
         raise typer.Exit(errors.Waits.exit_code)
 
 
-def _json(view: rollout_view.View) -> str:
-    return msgspec.json.format(msgspec.json.encode(view), indent=2).decode()
+def _document(view: rollout_view.View) -> dict[str, object]:
+    return {**msgspec.to_builtins(view), "rollout": secret_files.without(view.rollout)}
 
 
 def _draw(lines: list[str], *, again: bool) -> None:

@@ -53,14 +53,18 @@ async def set_(
             help="Holds the key that signs the messages of later rollouts; - for stdin.",
         ),
     ] = None,
+    no_webhook_secret: Annotated[
+        bool,
+        typer.Option("--no-webhook-secret", help="Sign the messages of later rollouts no longer."),
+    ] = False,
     reason: options.Reason = "",
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Record texts or not, follow labels at once or by rollouts, share cached prompts or not.
+    """Set what is recorded of a service, how it follows labels, its cached prompts, its key.
 
     The key signs what rollouts of the service send that were given none: also those that a label
-    or a manifest starts.
+    or a manifest starts. What is not named stays as it is.
     """
     effects, arguments = [], dict[str, object]()
     if record_text is not None:
@@ -72,16 +76,17 @@ async def set_(
     if prefix_cache is not None:
         arguments["prefix_cache"] = prefix_cache.value
         effects.append(_cached(prefix_cache))
-    if webhook_secret_file is not None:
-        effects.append("sign the messages of rollouts by this key")
+    effects += _signing(webhook_secret_file, removed=no_webhook_secret)
     if not effects:
         raise errors.BadWord(
-            "Name what to set: --record-text, --no-record-text, --on-label, --prefix-cache or "
-            "--webhook-secret-file."
+            "Name what to set: --record-text, --no-record-text, --on-label, --prefix-cache, "
+            "--webhook-secret-file or --no-webhook-secret."
         )
     effect = f"{name}  {', '.join(effects)}"
     agreed = session.agreed("services.set", name, effect, reason, yes=yes)
     deposited = None
+    if no_webhook_secret:
+        arguments["webhook_secret"] = ""
     if webhook_secret_file is not None:
         deposited = secret_files.deposit(webhook_secret_file, "The key of the webhooks")
         arguments["webhook_secret"] = deposited
@@ -93,6 +98,15 @@ async def set_(
     if not done.ok and not done.waits:
         secret_files.withdraw(deposited)
     session.report(done, as_json=as_json)
+
+
+def _signing(file: str | None, *, removed: bool) -> list[str]:
+    """What happens to the key that signs messages."""
+    if file is not None and removed:
+        raise errors.BadWord("Give --webhook-secret-file or --no-webhook-secret, not both.")
+    if removed:
+        return ["sign the messages of rollouts no longer"]
+    return [] if file is None else ["sign the messages of rollouts by this key"]
 
 
 def _cached(how: PrefixCache) -> str:

@@ -11,6 +11,7 @@ from app import (
     errors,
     listing,
     moments,
+    secret_files,
     session,
     terminal,
     words,
@@ -180,7 +181,9 @@ async def every(at: options.At = None, as_json: options.Json = False) -> None:
     at_us = moments.at(at)
     async with session.reading() as s:
         known = await (services.every(s) if at_us is None else past_services.every(s, at_us))
-    listing.show(COLUMNS, known, as_json=as_json)
+    listing.show(
+        COLUMNS, known, as_json=as_json, document=[secret_files.without(each) for each in known]
+    )
 
 
 @app.command()
@@ -214,7 +217,8 @@ async def show(name: Name, at: options.At = None, as_json: options.Json = False)
         "",
         *listing.table(SPLIT_COLUMNS, explained),
     ]
-    terminal.show({"service": service, "history": history}, lines, as_json=as_json)
+    shown = {"service": secret_files.without(service), "history": history}
+    terminal.show(shown, lines, as_json=as_json)
 
 
 app.registered_commands += service_splits.app.registered_commands

@@ -178,22 +178,20 @@ async def unfreeze(
 
 @handles("services.set")
 async def set(s: Session, intent: Intent, arguments: verbs.services.Set, at_us: int) -> Decision:
-    """Record texts or not, follow labels at once or by rollouts, share cached prompts or not."""
+    """Set texts, labels, cached prompts and the key of the webhooks, as far as they are named."""
     before = await services.find(s, intent.target)
     by = {"actor": intent.actor, "at_us": at_us, "intent_id": intent.id}
     said, applied = [], False
     for setting in SETTINGS:
-        if (to := getattr(arguments, setting.name)) is None:
+        if (asked := getattr(arguments, setting.name)) is None:
             continue
+        to = asked if asked != "" else None
         changes = to != getattr(before, setting.name)
         if changes:
             await setting.set(s, service=before.name, **{setting.argument: to}, **by)
         said.append(f"{before.name}: {setting.words(to)}{setting.end(to, changes=changes)}")
         applied = applied or changes
     return Decision(Reason.APPLIED if applied else Reason.UNCHANGED, " ".join(said), before)
-
-
-_SIGNED: Final = "messages of rollouts are signed by the key that was given"
 
 
 def _texts(to: bool) -> str:
@@ -208,6 +206,11 @@ def _labels(to: OnLabel) -> str:
 def _cached(to: PrefixCache) -> str:
     how = "shared by all tenants" if to is PrefixCache.SHARED else "kept apart by tenant"
     return f"cached prompts are {how}"
+
+
+def _signed(key: str | None) -> str:
+    how = "not signed" if key is None else "signed by the key that was given"
+    return f"messages of rollouts are {how}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +238,7 @@ SETTINGS: Final = (
     ),
     Setting("on_label", services.set_on_label, "to", _labels),
     Setting("prefix_cache", services.set_prefix_cache, "to", _cached),
-    Setting("webhook_secret", services.set_webhook_secret, "to", lambda _to: _SIGNED),
+    Setting("webhook_secret", services.set_webhook_secret, "to", _signed),
 )  # fmt: skip
 
 

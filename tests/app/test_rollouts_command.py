@@ -17,11 +17,14 @@ from tests.engine.control.rollouts import worlds
 from tests.engine.control.rollouts.worlds import CANDIDATE
 
 BAD = 2
+KEY = "c" * 32
+"""Of the service, as it is referred to."""
 
 
 async def _scene(root: Path) -> None:
     """A canary that was aborted for harm, and retried, and waits for evidence now."""
     async with worlds.made(root) as world:
+        await world.ask("services.set", webhook_secret=KEY)
         await world.start()
         await world.load(CANDIDATE)
         for failed in (40, 0):
@@ -88,6 +91,19 @@ def test_the_tree_as_json_has_the_records(home: Home) -> None:
     assert [look["n"] for look in document["looks"]][:2] == [100, 100]
     whys = [event["why"] for event in document["events"]]
     assert whys == ["started", "loaded", "smoked", "next", "harm", "retried", *whys[1:4]]
+
+
+def test_json_says_whether_messages_are_signed_and_not_by_which_key(home: Home) -> None:
+    """The reference leads to a file of secrets."""
+    for words in (
+        ("services", "list"),
+        ("services", "show", "support"),
+        ("rollouts", "list"),
+        ("rollouts", "get", "support"),
+    ):
+        said = run(home, *words, "--json").stdout
+        assert '"webhooks_signed": true' in said, words
+        assert KEY not in said
 
 
 def test_status_exits_0_only_when_the_candidate_has_the_traffic(home: Home) -> None:

@@ -58,14 +58,14 @@ class Undo(Arguments, frozen=True, kw_only=True):
 class Set(Arguments, frozen=True, kw_only=True):
     """Whether texts are recorded, how labels are followed, who shares cached prompts, from now on.
 
-    `webhook_secret` refers to the deposited key that signs the messages of later rollouts. None
-    leaves one as it is.
+    `webhook_secret` refers to the deposited key that signs the messages of later rollouts; empty,
+    they are not signed. None leaves one as it is.
     """
 
     record_text: bool | None = None
     on_label: OnLabel | None = None
     prefix_cache: PrefixCache | None = None
-    webhook_secret: Annotated[str, Meta(pattern=rf"^{secrets.PATTERN}\Z")] | None = None
+    webhook_secret: Annotated[str, Meta(pattern=rf"^({secrets.PATTERN})?\Z")] | None = None
 
     def __post_init__(self) -> None:
         """Refuse to set nothing."""
@@ -120,7 +120,7 @@ ROWS: Final[tuple[Verb, ...]] = (
     ),
     Verb(
         "services.set", Set, Role.OPERATOR, Danger.REVERSIBLE, Process.CONTROL,
-        "Record the texts of requests or not, and follow labels at once or by rollouts",
+        "Set what is recorded of a service, how it follows labels, its cached prompts, its key",
         "services set NAME --record-text --on-label canary",
         Why.ASKED,
     ),

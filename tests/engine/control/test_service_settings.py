@@ -45,7 +45,7 @@ async def _scopes(control: Desk) -> None:
 
 
 async def test_the_key_of_a_service_signs_what_its_rollouts_send(tmp_path: Path) -> None:
-    """Also those that a manifest starts; a key of their own comes first, and none is removed."""
+    """Also those that a manifest starts; a key of their own comes first. It can be removed."""
     own, other = "a" * 32, "b" * 32
     async with desk(tmp_path / "home", furnished=True) as control:
         done = await control.do("services.set", "support", webhook_secret=own)
@@ -67,3 +67,10 @@ async def test_the_key_of_a_service_signs_what_its_rollouts_send(tmp_path: Path)
             told = [each.after for each in await ledger.of(s, "service", "support", limit=20)]
         assert {"webhooks_signed": True} in told
         assert own not in str(told)
+        for said in ("from now on.", "no change."):
+            done = await control.do("services.set", "support", webhook_secret="")
+            assert (done.outcome or "").startswith("support: messages of rollouts are not signed")
+            assert (done.outcome or "").endswith(said)
+        assert await key_of() is None
+        async with control.store.read() as s:
+            assert await service_rows.secrets(s) == set()
