@@ -136,8 +136,7 @@ def text(services: Iterable[tuple[Service, list[tuple[int, Content]]]]) -> str:
         table.add("record_text", service.record_text)
         if service.staging_of is not None:
             table.add("staging_of", service.staging_of)
-        if service.on_label is not OnLabel.AT_ONCE:
-            table.add("on_label", service.on_label.value)
+        table.add("on_label", service.on_label.value)
         if len(arms) == 1:
             table.add("release", _written(arms[0][1]))
         else:

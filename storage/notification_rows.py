@@ -60,7 +60,9 @@ class NotificationRow(SQLModel, table=True):
 class Notification(msgspec.Struct, frozen=True, kw_only=True):
     """One message for one receiver; `status` is firing, resolved or test.
 
-    `attempts` counts the tries that failed, the last of them with `error`.
+    `attempts` counts the tries that failed, the last of its own with `error`. A message that waits
+    behind another of its group takes over the tries of that one once it is given up, as far as they
+    were made while both waited: it may be given up itself after one more.
     """
 
     id: int

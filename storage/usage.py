@@ -8,7 +8,7 @@ gateway, read by every package.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 import msgspec
 from sqlalchemy import delete, func, select
@@ -89,21 +89,12 @@ def key(used: Usage) -> tuple[object, ...]:
 
 async def record(s: AsyncSession, ended: Iterable[Request]) -> None:
     """Add the usage of requests that were not recorded before."""
-    sums: dict[tuple[Any, ...], list[int]] = {}
-    for request in ended:
-        of = (
-            _quarter(request), request.service, request.release or 0, request.tenant,
-            request.key_id, samples.deployment(request.worker),
-        )  # fmt: skip
-        row = sums.get(of)
-        if row is None:
-            row = sums[of] = [0] * len(_SUMS)
-        row[0] += 1
-        row[1] += request.prompt_tokens
-        row[2] += min(request.cached_tokens, request.prompt_tokens)
-        row[3] += request.completion_tokens
-        row[4] += request.busy_us
-    rows = [dict(zip((*_KEY, *_SUMS), (*of, *row), strict=True)) for of, row in sums.items()]
+    sums: dict[tuple[object, ...], list[int]] = {}
+    for used in map(of, ended):
+        row = sums.setdefault(key(used), [0] * len(_SUMS))
+        for at, name in enumerate(_SUMS):
+            row[at] += getattr(used, name)
+    rows = [dict(zip((*_KEY, *_SUMS), (*of_, *row), strict=True)) for of_, row in sums.items()]
     await accumulate(s, UsageRow, rows, key=_KEY)
 
 

@@ -245,7 +245,8 @@ async def export(
 async def show(name: Name, at: options.At = None, as_json: options.Json = False) -> None:
     """One model version in full: its file, its checks, its lineage, where it is used.
 
-    With --at without its checks of later and without what was in memory, which is not recorded.
+    With --at its lineage, the place of its file and its checks are those of now, as those of then
+    are not recorded; what was in memory is left out.
     """
     at_us = moments.at(at)
     async with session.reading() as s:

@@ -331,7 +331,7 @@ NOT_RECORDED: Final[Mapping[str, str]] = {
     "runbooks": "Runbooks are shown as their files are now.",
     "run": "Values that a step looked at while it was under way are not recorded.",
     "job": "How far a job was is not recorded.",
-    "models": "What was in memory, and the lineage as it was known then, are not recorded.",
+    "models": "Lineage, files and checks are those of now; what was in memory is not recorded.",
     "ab-tests": "What a running A/B test had counted by then is not recorded.",
     "jobs": "How far a job was is not recorded.",
     "alerts": "The health of alert rules and the backlog of receivers are not recorded.",

@@ -81,7 +81,7 @@ async def _create(
     )
     if asked.rollout is not None:
         await _set_policy(s, intent, asked.rollout, at_us)
-    if asked.on_label is not None:
+    if asked.on_label is not None and asked.on_label is not created.on_label:
         await _set_labels(s, intent, asked.on_label, at_us)
     if len(arms) > 1:
         await _split(s, intent, arms, created.version, at_us)

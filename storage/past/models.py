@@ -14,7 +14,7 @@ from storage.past import entries
 async def every(s: AsyncSession, at_us: int) -> list[ModelVersion]:
     """The versions that there were, by model and from low to high, also those removed by then.
 
-    Their lineage is as it is known now.
+    Their lineage, the places of their files and their checks are those of now.
     """
     known = [each for each in await models.every(s) if each.created_at_us <= at_us]
     keys = [str(each.id) for each in known]

@@ -117,7 +117,7 @@ def test_what_is_exported_is_applied_as_the_same(made: list[Content], data: st.D
         (name, read) = next(iter(manifests.read(file).items()))
     assert (name, read.record_text, read.staging_of) == ("chat-2", True, "chat")
     assert read.rollout == policy
-    assert read.on_label == (None if on_label is OnLabel.AT_ONCE else on_label)
+    assert read.on_label == on_label
     assert points == [arm.weight_bp for arm in read.arms]
     for content, arm in zip(made, read.arms, strict=True):
         asked = arm.release

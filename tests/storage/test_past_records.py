@@ -249,6 +249,11 @@ async def test_notifications_of_then_had_not_been_accepted_yet(store: Store) -> 
         "body": "",
     }  # fmt: skip
 
+    async def fail(s: Session, at_us: int) -> None:
+        await notifications.claim(s, 1)
+        (known,) = await notifications.tail(s)
+        await notifications.failed(s, known, "no answer", at_us=at_us, after_us=None)
+
     async def send(s: Session, at_us: int) -> None:
         await notifications.claim(s, 1)
         await notifications.sent(s, 1, at_us=at_us)
@@ -256,12 +261,16 @@ async def test_notifications_of_then_had_not_been_accepted_yet(store: Store) -> 
     async def read(s: Session) -> Any:
         return [(each.id, each.state, each.ended_at_us) for each in await notifications.tail(s)]
 
-    story: list[Work] = [lambda s, at_us: notifications.queue(s, at_us=at_us, **message), send]
+    story: list[Work] = [lambda s, at_us: notifications.queue(s, at_us=at_us, **message), fail]
+    story.append(send)
     then = await told(store, story, read)
     async with store.read() as s:
         for at_us, known in then.items():
             found = await past_notifications.tail(s, at_us)
             assert known == [(each.id, each.state, each.ended_at_us) for each in found]
+            assert all(
+                each.next_at_us == each.created_at_us for each in found if each.ended_at_us is None
+            )
         assert await past_notifications.tail(s, 1) == []
 
 

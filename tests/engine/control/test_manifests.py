@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from app import manifest_effect
-from storage import manifests, releases, rollouts, services
+from storage import ledger, manifests, releases, rollouts, services
 from storage.control_socket import verbs
 from storage.intents import State
 from storage.rollout_steps import OnLabel
@@ -238,6 +238,9 @@ async def test_how_labels_are_followed_is_set_and_kept_where_nothing_is_said(
     assert await on_label() is OnLabel.CANARY
     await furnished.do("manifests.apply", "chat", **wanted, on_label="at_once")
     assert await on_label() is OnLabel.AT_ONCE
+    await furnished.do("manifests.apply", "fresh", 0, **wanted, on_label="at_once")
+    async with furnished.store.read() as s:
+        assert [each.verb for each in await ledger.of(s, "service", "fresh")] == ["services.create"]
 
 
 def test_a_rollout_leads_to_one_release() -> None:
