@@ -42,6 +42,7 @@ VICTIM = Arrival(tenant="victim", prompt=105, wants=5)
 FLOODER = replace(VICTIM, tenant="flood")
 LONG_PROMPT, LONG_ANSWER = replace(FLOODER, prompt=800), replace(FLOODER, wants=400, limit=800)
 PLACES = {"same": ("",), "other": ("lora",), "both": ("", "lora")}
+WHERE = ["same", "other", pytest.param("both", marks=pytest.mark.soak)]
 FLOODS = {
     "50 clients": [FLOODER] * 50,
     "200 clients": [FLOODER] * 200,
@@ -76,7 +77,7 @@ def besieged(
     return statistics.median(each.first_us for each in asked), whole[-1]
 
 
-@pytest.mark.parametrize("where", PLACES)
+@pytest.mark.parametrize("where", WHERE)
 @pytest.mark.parametrize("flood", FLOODS)
 def test_a_flood_at_most_doubles_the_wait_of_another_tenant(flood: str, where: str) -> None:
     """For the first token and for the whole answer, whatever the flood asks, and wherever.
@@ -93,7 +94,7 @@ def test_a_flood_at_most_doubles_the_wait_of_another_tenant(flood: str, where: s
         assert whole_us <= 2 * alone[1], kind
 
 
-@pytest.mark.parametrize("where", PLACES)
+@pytest.mark.parametrize("where", WHERE)
 @pytest.mark.parametrize("flood", ["50 clients", "8 long prompts", "50 long answers"])
 def test_a_flood_at_most_doubles_the_time_of_bursts(flood: str, where: str) -> None:
     """Of four short answers at once beside a stream, on a worker of eight places."""
@@ -147,7 +148,7 @@ def attended(clients: list[Client]) -> float:
     return statistics.quantiles([each.whole_us for each in asked], n=20, method="inclusive")[-1]
 
 
-@pytest.mark.parametrize("where", PLACES)
+@pytest.mark.parametrize("where", WHERE)
 @pytest.mark.parametrize("flood", LATER)
 @pytest.mark.parametrize("chain", CHAINS)
 def test_a_flood_at_most_doubles_the_time_beside_a_chain_of_answers(
