@@ -68,6 +68,7 @@ def gpus_now() -> list[Device]:
 
 
 async def _asked() -> list[Device] | None:
+    await asyncio.to_thread(gpu.library)  # the bound is the driver's, not that of an import
     asking = asyncio.create_task(asyncio.to_thread(gpus_now))
     done, _ = await asyncio.wait({asking}, timeout=DRIVER_S)
     return asking.result() if done else None
