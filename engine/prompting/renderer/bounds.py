@@ -163,6 +163,9 @@ class Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
 
     def getitem(self, obj: Any, argument: Any) -> Any:
         """`obj[argument]`, also for filters by attribute: an error would repeat the argument."""
+        self.in_time()
+        if isinstance(argument, list | dict | set):
+            raise TypeError(f"a {type(argument).__name__} is no key")
         if not isinstance(argument, str):
             sizes.check(sizes.weight(argument, as_text=True))
         return super().getitem(obj, argument)

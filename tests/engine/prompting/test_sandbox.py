@@ -125,6 +125,7 @@ FILLING = (
     "{{ ([s] * 1000) | sort }}",
     "{{ ([{'x': s}] * 1000) | groupby('x') }}",
     "{{ s | groupby([s] * 1000) }}",
+    "{{ s | groupby([s] * 100) }}",
     "{{ s[[s] * 1000] }}",
     "{{ s | map(attribute=[s] * 1000) | list }}",
 )
