@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -237,6 +238,17 @@ def running(stack: Stack) -> Iterator[Stack]:
     finally:
         for name in list(stack.processes):
             stack.kill(name)
+
+
+@contextmanager
+def serving(home: Path) -> Iterator[Stack]:
+    """A stack whose gateway and one worker, of the plain release, are ready."""
+    made = asyncio.run(furnish(home))
+    with running(made):
+        made.start_worker(made.releases["plain"])
+        made.start_gateway()
+        made.until_ready()
+        yield made
 
 
 async def opened(stack: Stack) -> Store:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,11 +21,7 @@ UNDECLARED = {"messages": ASK, "prompt_variables": {"x": 1}}
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """One stack for this module."""
-    made = asyncio.run(gateway_processes.furnish(tmp_path_factory.mktemp("gateway") / "home"))
-    with gateway_processes.running(made):
-        made.start_worker(made.releases["plain"])
-        made.start_gateway()
-        made.until_ready()
+    with gateway_processes.serving(tmp_path_factory.mktemp("gateway") / "home") as made:
         yield made
 
 
