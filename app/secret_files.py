@@ -6,26 +6,60 @@ Never prints one. Imported by `app.commands`.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from app import errors, session
+from app.actions import Done
+from storage.errors import StorageError
 from storage.home import secrets
 from storage.rollouts import Rollout
 from storage.services import Service
 
 
-def deposit(source: str, what: str) -> str:
-    """Keep the secret of a file, or of standard input (-); the reference to it.
+class Deposits:
+    """The secrets that one action needs."""
 
-    `what` names it in errors: The API key.
+    def __init__(self) -> None:
+        """None yet."""
+        self._references: list[str] = []
 
-    Raises:
-        errors.AppError: the file cannot be read.
-    """
-    return secrets.deposit(session.home(), _read(source, what), what)
+    def add(self, source: str, what: str) -> str:
+        """Keep the secret of a file, or of standard input (-); the reference to it.
+
+        `what` names it in errors: The API key.
+
+        Raises:
+            errors.AppError: the file cannot be read.
+        """
+        reference = secrets.deposit(session.home(), _read(source, what), what)
+        self._references.append(reference)
+        return reference
+
+    def settle(self, done: Done) -> None:
+        """Withdraw them if the action was refused."""
+        if not done.ok and not done.waits:
+            self.withdraw()
+
+    def withdraw(self) -> None:
+        """Remove them: they are not used."""
+        for reference in self._references:
+            withdraw(reference)
+
+
+@contextmanager
+def deposits() -> Iterator[Deposits]:
+    """For one action; withdrawn if it is not asked for after all, or turned away."""
+    made = Deposits()
+    try:
+        yield made
+    except (StorageError, errors.AppError):
+        made.withdraw()
+        raise
 
 
 def withdraw(deposited: str | None) -> None:

@@ -81,25 +81,18 @@ async def add(
         "repeat_interval_s": _seconds(repeat),
         "send_resolved": resolved,
     }
-    deposited = secret_files.deposit(url_file, "The address")
-    signing = None
-    try:
-        url = secrets.read(session.home(), deposited)
+    with secret_files.deposits() as deposits:
+        address = deposits.add(url_file, "The address")
+        url = secrets.read(session.home(), address)
         receiver_address.check(url)
         kind = receivers.kind_of(url)
-        arguments |= {"kind": kind.value, "shown": receivers.shown(url), "secret": deposited}
+        arguments |= {"kind": kind.value, "shown": receivers.shown(url), "secret": address}
         if sign_file is not None:
             if kind is not receivers.Kind.WEBHOOK:
                 raise errors.BadWord("Only the messages to a webhook are signed.")
-            signing = arguments["signing"] = secret_files.deposit(sign_file, "The signing key")
+            arguments["signing"] = deposits.add(sign_file, "The signing key")
         done = await session.ask("alerts.add_receiver", name, arguments, reason=reason)
-    except (storage_errors.StorageError, errors.AppError):
-        secret_files.withdraw(deposited)
-        secret_files.withdraw(signing)
-        raise
-    if not done.ok and not done.waits:
-        secret_files.withdraw(deposited)
-        secret_files.withdraw(signing)
+        deposits.settle(done)
     session.report(done, as_json=as_json)
 
 

@@ -15,7 +15,6 @@ from app import rollout_options, rollout_plan, secret_files, session, terminal
 from app.commands import options
 from app.commands.rollout_leads import Service
 from storage import releases, services
-from storage.errors import StorageError
 from storage.rollout_policies import Policy
 from storage.rollout_steps import Strategy
 from storage.store import Session
@@ -118,17 +117,12 @@ async def start(
         return
     effect = "\n".join([f"{service}  rollout to {candidate.name}", *plan])
     agreed = session.agreed("rollouts.start", service, effect, reason, yes=yes)
-    deposited = None
-    if webhook_secret_file is not None:
-        deposited = secret_files.deposit(webhook_secret_file, "The key of the webhooks")
-        arguments["webhook_secret"] = deposited
-    try:
+    with secret_files.deposits() as deposits:
+        if webhook_secret_file is not None:
+            key = deposits.add(webhook_secret_file, "The key of the webhooks")
+            arguments["webhook_secret"] = key
         done = await session.ask("rollouts.start", service, arguments, reason=agreed.reason)
-    except StorageError:
-        secret_files.withdraw(deposited)
-        raise
-    if not done.ok and not done.waits:
-        secret_files.withdraw(deposited)
+        deposits.settle(done)
     session.report(done, as_json=as_json, then=f"`paddock rollouts get {service} -w` follows it.")
 
 

@@ -15,7 +15,6 @@ from app import (
     session,
 )
 from app.commands import options
-from storage.errors import StorageError
 from storage.rollout_steps import OnLabel
 from storage.service_rows import PrefixCache
 
@@ -84,19 +83,14 @@ async def set_(
         )
     effect = f"{name}  {', '.join(effects)}"
     agreed = session.agreed("services.set", name, effect, reason, yes=yes)
-    deposited = None
     if no_webhook_secret:
         arguments["webhook_secret"] = ""
-    if webhook_secret_file is not None:
-        deposited = secret_files.deposit(webhook_secret_file, "The key of the webhooks")
-        arguments["webhook_secret"] = deposited
-    try:
+    with secret_files.deposits() as deposits:
+        if webhook_secret_file is not None:
+            key = deposits.add(webhook_secret_file, "The key of the webhooks")
+            arguments["webhook_secret"] = key
         done = await session.ask("services.set", name, arguments, reason=agreed.reason)
-    except StorageError:
-        secret_files.withdraw(deposited)
-        raise
-    if not done.ok and not done.waits:
-        secret_files.withdraw(deposited)
+        deposits.settle(done)
     session.report(done, as_json=as_json)
 
 

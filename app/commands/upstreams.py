@@ -14,7 +14,6 @@ import typer
 from app import listing, moments, secret_files, session, terminal, words
 from app.commands import options
 from app.listing import Column
-from storage import errors as storage_errors
 from storage import upstreams
 from storage.home import secrets
 from storage.past import upstreams as past_upstreams
@@ -81,17 +80,11 @@ async def add(  # noqa: PLR0917 the command line passes every option by name
         "scores": scores,
     }
     upstreams.normalised(url)
-    deposited = None
-    if key_file is not None:
-        deposited = secret_files.deposit(key_file, "The API key")
-        arguments["secret"] = deposited
-    try:
+    with secret_files.deposits() as deposits:
+        if key_file is not None:
+            arguments["secret"] = deposits.add(key_file, "The API key")
         done = await session.ask("upstreams.add", name, arguments, reason=reason)
-    except storage_errors.StorageError:
-        secret_files.withdraw(deposited)
-        raise
-    if not done.ok and not done.waits:
-        secret_files.withdraw(deposited)
+        deposits.settle(done)
     session.report(done, as_json=as_json)
 
 
@@ -107,16 +100,12 @@ async def rekey(
     """Replace the API key; the upstream stays in its splits."""
     async with session.reading() as s:
         known = await upstreams.find(s, name)
-    deposited = secret_files.deposit(key_file, "The API key")
-    try:
-        done = await session.ask("upstreams.rekey", name, {"secret": deposited}, reason=reason)
-    except storage_errors.StorageError:
-        secret_files.withdraw(deposited)
-        raise
+    with secret_files.deposits() as deposits:
+        new = {"secret": deposits.add(key_file, "The API key")}
+        done = await session.ask("upstreams.rekey", name, new, reason=reason)
+        deposits.settle(done)
     if done.ok:
         secret_files.withdraw(known.secret)
-    elif not done.waits:
-        secret_files.withdraw(deposited)
     session.report(done, as_json=as_json)
 
 
