@@ -53,15 +53,13 @@ async def read(s: Session, id: int, now_us: int, price: config.Price | None = No
     """
     incident = await incidents.find(s, id)
     joined = await incident_alerts.of(s, id)
-    known = await alerts.of_ids(s, [each.alert_id for each in joined])
-    named = [each.runbook for each in known.values() if each.runbook is not None]
     return View(
         incident=incident,
         impact=await incident_impacts.count(s, incident, now_us, price),
         timeline=tuple(await incident_timelines.read(s, incident, now_us)),
         items=tuple(await post_mortems.items(s, id)),
         alerts=tuple(joined),
-        runbooks=tuple(dict.fromkeys(named)),
+        runbooks=await _runbooks(s, joined),
         now_us=now_us,
     )
 
@@ -74,17 +72,21 @@ async def read_at(s: Session, id: int, at_us: int, price: config.Price | None = 
     """
     incident = await past_incidents.find(s, id, at_us)
     joined = await past_incidents.alerts_of(s, id, at_us)
-    known = await alerts.of_ids(s, [each.alert_id for each in joined])
-    named = [each.runbook for each in known.values() if each.runbook is not None]
     return View(
         incident=incident,
         impact=await incident_impacts.count(s, incident, at_us, price),
         timeline=tuple(await incident_timelines.read_at(s, incident, at_us)),
         items=tuple(await past_incidents.items(s, at_us, id)),
         alerts=tuple(joined),
-        runbooks=tuple(dict.fromkeys(named)),
+        runbooks=await _runbooks(s, joined),
         now_us=at_us,
     )
+
+
+async def _runbooks(s: Session, joined: Iterable[incident_alerts.Joined]) -> tuple[str, ...]:
+    """What the alerts name, each once."""
+    known = await alerts.of_ids(s, [each.alert_id for each in joined])
+    return tuple(dict.fromkeys(each.runbook for each in known.values() if each.runbook is not None))
 
 
 def lines(view: View) -> Iterable[str]:

@@ -6,7 +6,7 @@ Reads the store and draws nothing; commands and the screen show the same view. I
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -72,20 +72,8 @@ async def read(s: Session, home: Home, id: int, now_us: int) -> View:
         NotFound: there is none.
     """
     run = await runs.find(s, id)
-    events = await run_events.of(s, run.id)
-    books = {} if run.book is not None else catalog.every(home)
-    book = undo_plan.walked(run, books)
-    known = {step.name: step for step in await run_steps.of(s, run.id)}
-    rows = () if book is None else await _rows(s, book, run, known, now_us)
-    people = list(dict.fromkeys(each.actor for each in events if each.actor != "runner"))
-    return View(
-        run=run,
-        title=run.runbook if book is None else book.title,
-        rows=rows,
-        events=tuple(events),
-        people=tuple(people or [run.actor]),
-        needs=decisions.needs(run),
-    )
+    events, steps = await run_events.of(s, run.id), await run_steps.of(s, run.id)
+    return await _view(s, home, run, events, steps, now_us, decisions.needs(run))
 
 
 async def read_at(s: Session, home: Home, id: int, at_us: int) -> View:
@@ -96,10 +84,24 @@ async def read_at(s: Session, home: Home, id: int, at_us: int) -> View:
     """
     run = await past_runs.find(s, id, at_us)
     events = await past_runs.events_of(s, run.id, at_us)
+    steps = await past_runs.steps_of(s, run.id, at_us)
+    return await _view(s, home, run, events, steps, None)
+
+
+async def _view(
+    s: Session,
+    home: Home,
+    run: Run,
+    events: Sequence[Event],
+    steps: Iterable[run_steps.Step],
+    now_us: int | None,
+    needs: str = "",
+) -> View:
+    """Without `now_us` the live values are left out."""
     books = {} if run.book is not None else catalog.every(home)
     book = undo_plan.walked(run, books)
-    known = {step.name: step for step in await past_runs.steps_of(s, run.id, at_us)}
-    rows = () if book is None else await _rows(s, book, run, known, None)
+    known = {step.name: step for step in steps}
+    rows = () if book is None else await _rows(s, book, run, known, now_us)
     people = list(dict.fromkeys(each.actor for each in events if each.actor != "runner"))
     return View(
         run=run,
@@ -107,6 +109,7 @@ async def read_at(s: Session, home: Home, id: int, at_us: int) -> View:
         rows=rows,
         events=tuple(events),
         people=tuple(people or [run.actor]),
+        needs=needs,
     )
 
 

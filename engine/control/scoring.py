@@ -1,6 +1,6 @@
 """Online scoring: a share of recorded answers is checked after the fact, a few at a time.
 
-By the minute, in control, with checks that cost a fraction of a millisecond each. A run goes on
+By the minute, in control, with checks that cost a fraction of a millisecond each. A run continues
 until it is at the newest request, within bounds; where a box answers more, the oldest are scored
 first and the rest in the following minutes. Which answers are in the share follows from their ids,
 so a run that is repeated scores the same ones. Imported by `engine.control`.

@@ -212,5 +212,5 @@ def _list(items: Schema) -> Schema:
 
 
 def ref(name: str) -> Schema:
-    """What stands for a schema of the document."""
+    """A reference to a schema of the document."""
     return {"$ref": f"#/components/schemas/{name}"}

@@ -27,7 +27,7 @@ _HIDDEN: Final = 1.2
 def waits(scheduler: Scheduler, adapter: AdapterState, now_us: int) -> bool:
     """Whether the prompts of this adapter wait for a later step.
 
-    Not if they fill a step, nor among several tenants, whose newcomers wait for nobody else's sake;
+    Not if they fill a step, nor among several tenants, where none waits for another's prompts;
     nor while costs are not known, or if a deadline is near.
     """
     cost, knobs = scheduler.cost, scheduler.knobs

@@ -255,7 +255,7 @@ class Finished(msgspec.Struct, frozen=True, array_like=True):
 class Scored(msgspec.Struct, frozen=True, array_like=True, tag="scored"):
     """A continuation was scored: its tokens after the prompt, `top_tokens` of them most likely.
 
-    Of a `whole` prompt they are all but the `first` one, whose bytes are told; `prompt_tokens`
+    Of a `whole` prompt they are all but the `first` one, which comes as bytes; `prompt_tokens`
     counts it, too. `top` are the alternatives at each place, best first, where they were asked for.
     `hidden` are the places in the prompt of control tokens, which text does not show.
     """

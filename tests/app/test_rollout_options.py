@@ -26,7 +26,7 @@ def arguments(**typed: Any) -> dict[str, Any]:
 
 
 def test_without_options_a_rollout_is_as_the_policy_has_it() -> None:
-    """Control knows that nobody asked for these steps, so a way back may skip them."""
+    """Control knows that the steps are the policy's, so a way back may skip them."""
     found = arguments()
     plan = rollout_options.planned(found)
     assert (plan.steps, plan.guards, plan.notify) == (POLICY.steps, POLICY.guards, POLICY.notify)

@@ -107,7 +107,7 @@ def test_an_adapter_makes_no_embeddings() -> None:
     [("text", "mean"), ("embedding", "rank"), ("reranking", "cls"), ("speech", "model")],
 )
 def test_settings_that_contradict_each_other_are_refused(task: str, pooling: str) -> None:
-    """Whoever writes them, a manifest too."""
+    """In a command and in a manifest."""
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({"task": task, "pooling": pooling}, Engine)
 

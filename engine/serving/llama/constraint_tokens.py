@@ -16,7 +16,7 @@ import llguidance
 from engine.serving.llama.vocabulary import Vocabulary
 
 _SPECIAL: Final = b"\xff"
-"""How llguidance is told that a token is no text."""
+"""Marks a token as no text, for llguidance."""
 
 
 def tokenizer(vocabulary: Vocabulary) -> llguidance.LLTokenizer:

@@ -1,4 +1,4 @@
-"""What stands for the models of those tests: the shipped one with their templates, an encoder."""
+"""The models that replace those of the tests: the shipped one with their templates, an encoder."""
 
 from __future__ import annotations
 

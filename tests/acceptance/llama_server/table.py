@@ -46,5 +46,5 @@ class Table:
 
 
 def read() -> Table:
-    """The table as it stands in this folder."""
+    """The table in this folder."""
     return Table(msgspec.convert(tomllib.loads(PATH.read_text()), dict[str, Entry]))

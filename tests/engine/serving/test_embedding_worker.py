@@ -159,7 +159,7 @@ def test_several_requests_share_steps_and_each_gets_its_own(model: Model) -> Non
 
 
 def test_a_cancelled_request_is_not_computed_on(model: Model) -> None:
-    """What it has cost is told; the others of its step are not affected."""
+    """Its refusal says what it cost; the others of its step are not affected."""
     long = embed(1, *["a b c d e f g h i j"] * 3)
     box = Box(model, [long, embed(2, "a", class_=1)], [wire.Cancel(1)], [])
     assert box.context.steps == [[12], [3]]

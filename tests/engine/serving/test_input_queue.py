@@ -75,7 +75,7 @@ def test_a_tenant_is_bounded_by_what_it_has_waiting_in_its_class_and_above() -> 
 
 
 def test_beyond_the_bound_of_all_the_newest_background_gives_way() -> None:
-    """What has begun stays, with its further parts; among background nobody gives way."""
+    """What has begun stays, with its further parts; background does not give way to background."""
     queue = InputQueue()
     begun, part = asked(1, 1, 100, class_=2), asked(2, 100, class_=2)
     part.further = True

@@ -103,7 +103,7 @@ async def test_the_impact_counts_what_clients_met_while_it_was_active(world: Wor
 
 
 async def test_the_timeline_shows_what_changed_before_it_began(world: World) -> None:
-    """A change is found though nobody linked it, and marked once somebody does.
+    """A change is found before it is linked, and marked once it is.
 
     In the past of before it was linked it is as it was read then.
     """
