@@ -131,6 +131,14 @@ class World:
 
             await self.store.write(work)
 
+    async def enter(self) -> None:
+        """The candidate is loaded, answers its smoke requests, and the first step is taken."""
+        await self.settle()
+        await self.load(CANDIDATE)
+        await self.settle()
+        await self.smoke()
+        await self.settle()
+
     async def answer(self, *, proceed: bool | None) -> None:
         """The webhooks that are asked, or notified, answer so; None: their jobs fail."""
         async with self.store.read() as s:
