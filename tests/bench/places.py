@@ -24,6 +24,7 @@ from storage import store as stores
 from storage.home.paths import Home
 from storage.measures import Window
 from storage.requests import Outcome
+from storage.runtime import collector
 from storage.store import Session, Store
 
 _SECOND_US: Final = 1_000_000
@@ -104,7 +105,9 @@ async def lists(store: Store, end_us: int) -> None:
 
 
 async def main(home: Home) -> None:
-    """Measure and print."""
+    """Measure and print, with the libraries made ready as the screen's own reader has them."""
+    with collector.paused():
+        stores.prepare()
     store = await stores.open(home, readonly=True)
     try:
         async with store.read() as s:
