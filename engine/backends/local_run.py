@@ -116,7 +116,7 @@ class LocalRun:
             await self._blame(template, failure)
             raise
         family = template.syntax(self._input)
-        parsing = parsed_text.parsing(job, family, prompts[0], template.control_tokens)
+        parsing = parsed_text.parsing(job, family, prompts[0], template.controls)
         if parsing.trial is not None:
             await tool_trials.check(self._fleet.checker, parsing.trial, job, family)
         waited_us = self.now_us() - job.arrived_us

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from engine.chat_syntax import forced, lazy, parser
+from engine.chat_syntax.lark.pieces import Controls
 from engine.chat_syntax.parser import Parser
 from engine.chat_syntax.syntax import Family, Gained, Schemas
 from engine.execution import failures
@@ -101,18 +102,19 @@ def parsing(
     job: Job,
     family: Family,
     prompt: Sequence[wire.Segment],
-    controls: Collection[str] = frozenset(),
+    controls: Controls | None = None,
 ) -> Parsing:
     """How the answers of a job are made and read, after a prompt.
 
     A call that has to be made is begun by the prompt, without reasoning, and held to the schemas of
     the tools. A call that the model makes by itself is held where its arguments begin. Beside tools
-    a constraint describes the answer that is no call. `controls` are the model's control tokens.
+    a constraint describes the answer that is no call. `controls` are the model's control tokens
+    with their ids.
 
     Raises:
         failures.Invalid: a strict tool cannot be held to its schema in the syntax of the family.
     """
-    chat = job.input
+    chat, controls = job.input, controls or {}
     if not isinstance(chat, Chat):
         return Parsing(constraint=job.constraint)
     offered = () if chat.tool_choice == "none" else chat.tools
@@ -168,7 +170,7 @@ def parsing(
 
 
 def _lazy(
-    family: Family, schemas: Schemas, strict: Collection[str], controls: Collection[str]
+    family: Family, schemas: Schemas, strict: Collection[str], controls: Controls
 ) -> lazy.Lazy | None:
     """How the calls are held that a model makes by itself."""
     try:
@@ -176,7 +178,7 @@ def _lazy(
     except lazy.Unwritable as error:
         raise failures.Invalid(
             f"the arguments of tool {error.tool} cannot be held to its schema in this model's"
-            " syntax; leave strict out, or set tool_choice to required",
+            f" syntax: {error.reason}; leave strict out, or set tool_choice to required",
             code="unsupported_parameter",
             param="tools",
         ) from error

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 from engine.backends import constraint_checker
 from engine.backends.constraint_checker import Checker
-from engine.chat_syntax import lazy, written
+from engine.chat_syntax import lazy
+from engine.chat_syntax.lark import pieces
 from engine.chat_syntax.syntax import Family
 from engine.execution import failures
 from engine.execution.job import Chat, Job
@@ -53,7 +54,7 @@ def _alone(job: Job, family: Family) -> Iterator[tuple[str, wire.Constraint]]:
     for tool in chat.tools:
         if not (every or tool.strict) or chat.only_tool not in {"", tool.name}:
             continue
-        held = None if every else lazy.of(family, {tool.name: tool.parameters}, (tool.name,), ())
-        schema = written.arguments(tool.parameters, strict=True)
+        held = None if every else lazy.of(family, {tool.name: tool.parameters}, (tool.name,), {})
+        schema = pieces.arguments(tool.parameters)
         grammar = f"start: {schema}\n" if held is None else held.trial
         yield tool.name, wire.Constraint("grammar", grammar, "tools")

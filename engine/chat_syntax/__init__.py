@@ -10,7 +10,7 @@
     forced     a call that has to be made, or one beside a constraint on the answer
     told_calls calls of earlier turns, for templates that show none
     lazy       a call that a model makes by itself: where its arguments begin and what they match
-    written    calls as grammars
+    lark       calls as grammars
 
 Pure: no I/O, no clock, no model. Imported by the backends and by `engine.prompting`.
 """

@@ -86,20 +86,25 @@ _ATEM: Final = TaggedCalls(
 )  # fmt: skip
 _MISTRAL: Final = HeadedCalls(
     "[TOOL_CALLS]", _head(r"\s*NAME\s*(?:\[CALL_ID\]\w*)?(?:\[ARGS\])?\s*"),
-    others=("[ARGS]", "[CALL_ID]"), json=JsonCalls(),
+    ends=("[ARGS]",), others=("[ARGS]", "[CALL_ID]"), json=JsonCalls(),
 )  # fmt: skip
 _KIMI: Final = HeadedCalls(
     "<|tool_call_begin|>",
     re.compile(
         r"\s*(?:functions\.)?(?P<name>[\w.-]+?)(?::\d+)?\s*<\|tool_call_argument_begin\|>\s*"
     ),
+    ends=("<|tool_call_argument_begin|>",),
     sections=("<|tool_calls_section_begin|>",),
     tails=("<|tool_call_end|>", "<|tool_calls_section_end|>"),
     others=("<|tool_call_argument_begin|>",),
 )
 _DEEPSEEK: Final = HeadedCalls(
     "<｜tool▁call▁begin｜>",
-    _head(r"\s*(?:function<｜tool▁sep｜>)?NAME(?:<｜tool▁sep｜>)?\s*(?:```json)?\s*"),
+    _head(
+        r"\s*(?:function<｜tool▁sep｜>|(?!function<｜tool▁sep｜>))NAME(?:<｜tool▁sep｜>)?\s*"
+        r"(?:```json)?\s*"
+    ),
+    ends=("<｜tool▁sep｜>", "```json"),
     sections=("<｜tool▁calls▁begin｜>",),
     tails=("```", "<｜tool▁call▁end｜>", "<｜tool▁calls▁end｜>"),
     others=("<｜tool▁sep｜>",),
@@ -107,11 +112,14 @@ _DEEPSEEK: Final = HeadedCalls(
 _SOLAR: Final = HeadedCalls(
     "<|tool_call:begin|>",
     _head(r"[^<]*<\|tool_call:name\|>NAME<\|tool_call:args\|>\s*"),
+    ends=("<|tool_call:args|>",),
     tails=("<|tool_call:end|>", "<|calls|>"),
     others=("<|tool_call:name|>", "<|tool_call:args|>"),
 )
-_FUNCTIONARY_31: Final = HeadedCalls("<function=", _head(r"NAME>\s*"), tails=("</function>",))
-_FUNCTIONARY_32: Final = HeadedCalls(">>>", _head(r"NAME\n\s*"))
+_FUNCTIONARY_31: Final = HeadedCalls(
+    "<function=", _head(r"NAME>\s*"), ends=(">",), tails=("</function>",)
+)
+_FUNCTIONARY_32: Final = HeadedCalls(">>>", _head(r"(?!all\n)NAME\n\s*"), ends=("\n",))
 
 _CALLS: Final[tuple[tuple[str, tuple[str, ...], Calls], ...]] = (
     ("minimax-m3", ("]<]minimax[>[", "<invoke name="), _MINIMAX_M3),

@@ -8,12 +8,13 @@ that the prompt has opened is closed. Imported by the backends.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from engine.chat_syntax import written
 from engine.chat_syntax.json_calls import JsonCalls
+from engine.chat_syntax.lark import pieces
+from engine.chat_syntax.lark.pieces import Controls
 from engine.chat_syntax.syntax import Family, Schemas
 
 _ALONE: Final = JsonCalls(bare=True)
@@ -44,7 +45,7 @@ def of(
     *,
     thinking: bool,
     several: bool = False,
-    controls: Collection[str] = (),
+    controls: Controls | None = None,
 ) -> Forced:
     """How one of these tools is called, or `several` times some of them.
 
@@ -57,20 +58,16 @@ def of(
         prefix = _TO_FUNCTION
     begun = f"{own.opens[0]}\n" if own.opens and not own.bare else ""
     schema = _any_of(_calls(own, tools))
-    again = _again(own, controls) if several else None
-    call = f"start: call{'' if again is None else again}\ncall: %json {schema}\n"
-    trial = call if again is None else f"start: call{_again(own, ())}\ncall: %json {schema}\n"
+
+    def grammar(known: Controls) -> str:
+        return f"start: call{_again(own, known) if several else ''}\ncall: %json {schema}\n"
+
     return Forced(
-        prefix + begun,
-        begun,
-        schema,
-        replace(family, calls=replace(own, bare=True), channels=False, given=""),
-        call,
-        trial,
+        prefix + begun, begun, schema, _reading(family, own), grammar(controls or {}), grammar({})
     )
 
 
-def either(family: Family, tools: Schemas, *, several: bool, controls: Collection[str]) -> Forced:
+def either(family: Family, tools: Schemas, *, several: bool, controls: Controls) -> Forced:
     """Calls that a model may make instead of an answer, from the beginning of its text.
 
     Its own mark comes before them, or none.
@@ -78,22 +75,20 @@ def either(family: Family, tools: Schemas, *, several: bool, controls: Collectio
     own = _own(family)
     schema = _any_of(_calls(own, tools))
 
-    def grammar(known: Collection[str]) -> str:
-        again = (_again(own, known) if several else None) or ""
-        opening = written.mark(own.opens[0], known) if own.opens and not own.bare else None
-        opened = "" if opening is None else f'({opening} "\\n")? '
-        close = written.mark(own.close, known) if own.close and opening is not None else None
-        end = "" if close is None or again else f' ("\\n"? {close})?'
-        return f"start: {opened}call{again}{end}\ncall: %json {schema}\n"
+    def grammar(known: Controls) -> str:
+        opened, end = "", ""
+        if own.opens and not own.bare:
+            opened = f'({pieces.mark(own.opens[0], known)} "\\n")? '
+            end = f' ("\\n"? {pieces.mark(own.close, known)})?' if own.close else ""
+        again = _again(own, known) if several else ""
+        return f"start: {opened}call{again or end}\ncall: %json {schema}\n"
 
-    return Forced(
-        "",
-        "",
-        schema,
-        replace(family, calls=replace(own, bare=True), channels=False, given=""),
-        grammar(controls),
-        grammar(()),
-    )
+    return Forced("", "", schema, _reading(family, own), grammar(controls), grammar({}))
+
+
+def _reading(family: Family, own: JsonCalls) -> Family:
+    """How the answer is read: as objects, behind a mark or not."""
+    return replace(family, calls=replace(own, bare=True), channels=False, given="")
 
 
 def _own(family: Family) -> JsonCalls:
@@ -102,13 +97,11 @@ def _own(family: Family) -> JsonCalls:
     return calls if isinstance(calls, JsonCalls) and not calls.keyed else _ALONE
 
 
-def _again(form: JsonCalls, controls: Collection[str]) -> str | None:
-    """More calls after one, in a grammar; None where a mark between them has no name there."""
+def _again(form: JsonCalls, controls: Controls) -> str:
+    """More calls after one, in a grammar, and the mark after the last."""
     if form.bare or not form.opens or not form.close:
         return f' ("\\n" call){{0,{_MORE}}}'
-    opening, close = written.mark(form.opens[0], controls), written.mark(form.close, controls)
-    if opening is None or close is None:
-        return None
+    opening, close = (pieces.mark(each, controls) for each in (form.opens[0], form.close))
     return f' ("\\n"? {close} "\\n"? {opening} "\\n" call){{0,{_MORE}}} ("\\n"? {close})?'
 
 
@@ -132,7 +125,7 @@ def _calls(form: JsonCalls, tools: Schemas) -> list[dict[str, Any]]:
 
 
 def _any_of(options: list[Any]) -> str:
-    return json.dumps({"anyOf": options, **written.SPACING}, ensure_ascii=False)
+    return json.dumps({"anyOf": options, **pieces.SPACING}, ensure_ascii=False)
 
 
 def _moved(schema: Any, to: str) -> Any:

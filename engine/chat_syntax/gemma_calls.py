@@ -14,32 +14,32 @@ from typing import Final
 from engine.chat_syntax.source import Reading, Source, overhang
 from engine.chat_syntax.syntax import Sink
 
-_CALL: Final = "<|tool_call>"
+CALL: Final = "<|tool_call>"
 _CLOSE: Final = "<tool_call|>"
-_QUOTE: Final = '<|"|>'
-_HEAD: Final = re.compile(r"\s*call:(?P<name>[^\s{}]+)\s*")
+QUOTE: Final = '<|"|>'
+HEAD: Final = re.compile(r"\s*call:(?P<name>[^\s{}]+)\s*")
 _LONGEST: Final = 300
 _END: Final = re.compile(r"[,}\]]")
-_DEPTH: Final = 64
+DEPTH: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
 class GemmaCalls:
     """Has nothing to set."""
 
-    starts: tuple[str, ...] = (_CALL,)
-    marks: tuple[str, ...] = (_CALL, _CLOSE, _QUOTE)
+    starts: tuple[str, ...] = (CALL,)
+    marks: tuple[str, ...] = (CALL, _CLOSE, QUOTE)
     bare: bool = False
 
     def read(self, source: Source, sink: Sink) -> Reading[None]:
         """Calls, one after the other."""
-        while (yield from source.take(_CALL)):
+        while (yield from source.take(CALL)):
             head = yield from source.until("{", _LONGEST)
-            found = None if head is None else _HEAD.fullmatch(head)
+            found = None if head is None else HEAD.fullmatch(head)
             if found is None or not sink.begin(source, found["name"]):
                 return
             source.at -= 1
-            if not (yield from _value(source, sink, _DEPTH)):
+            if not (yield from _value(source, sink, DEPTH)):
                 return
             source.pin()
             yield from source.spaces()
@@ -53,7 +53,7 @@ class GemmaCalls:
 def _value(source: Source, sink: Sink, depth: int) -> Reading[bool]:
     """Pass on a value as JSON; False if the text ends inside it, or it is none."""
     yield from source.spaces()
-    if (yield from source.take(_QUOTE)):
+    if (yield from source.take(QUOTE)):
         return (yield from _text(source, sink))
     if source.starved:
         return False
@@ -85,8 +85,8 @@ def _container(source: Source, sink: Sink, first: str, depth: int) -> Reading[bo
             yield from source.spaces()
         sink.arguments(between)
         if first == "{":
-            quoted = yield from source.take(_QUOTE)
-            key = yield from source.until(f"{_QUOTE}:" if quoted else ":", _LONGEST)
+            quoted = yield from source.take(QUOTE)
+            key = yield from source.until(f"{QUOTE}:" if quoted else ":", _LONGEST)
             if key is None:
                 return False
             sink.arguments(f"{json.dumps(key.strip(), ensure_ascii=False)}: ")
@@ -113,14 +113,14 @@ def _text(source: Source, sink: Sink) -> Reading[bool]:
     """A text, passed on as it comes."""
     sink.arguments('"')
     while True:
-        found = source.text.find(_QUOTE, source.at)
+        found = source.text.find(QUOTE, source.at)
         last = found
         if found < 0:
-            last = len(source.text) - overhang(source.text[source.at :], (_QUOTE,))
+            last = len(source.text) - overhang(source.text[source.at :], (QUOTE,))
         sink.arguments(json.dumps(source.text[source.at : last], ensure_ascii=False)[1:-1])
         source.at = last
         if found >= 0:
-            source.at += len(_QUOTE)
+            source.at += len(QUOTE)
             sink.arguments('"')
             return True
         if source.short():

@@ -22,12 +22,14 @@ _HEAD: Final = 400
 class HeadedCalls:
     """`call` begins each call, `head` is what is between it and the brace, with the group `name`.
 
-    `sections` may come before the first call, `tails` after each one. `json` reads calls that are
-    JSON altogether although they begin with the same mark.
+    `ends` are texts at the end of a head after which arguments follow for certain. `sections` may
+    come before the first call, `tails` after each one. `json` reads calls that are JSON altogether
+    although they begin with the same mark.
     """
 
     call: str
     head: re.Pattern[str]
+    ends: tuple[str, ...] = ()
     sections: tuple[str, ...] = ()
     tails: tuple[str, ...] = ()
     others: tuple[str, ...] = ()

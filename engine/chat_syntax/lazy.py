@@ -1,24 +1,29 @@
 """Calls that a model makes by itself: where their arguments begin, and what these have to match.
 
 A tool that is `strict` has its arguments held to its schema. Those of any other are an object where
-the family writes JSON, which is the same grammar for all tools. Imported by the backends.
+the family writes JSON, which is the same grammar for all tools, and free elsewhere. Imported by the
+backends.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from engine.chat_syntax import written
+from engine.chat_syntax.gemma_calls import GemmaCalls
 from engine.chat_syntax.headed_calls import HeadedCalls
 from engine.chat_syntax.json_calls import JsonCalls
+from engine.chat_syntax.lark import gemma, keywords, pieces, schemas, tagged
+from engine.chat_syntax.lark.pieces import Controls
+from engine.chat_syntax.python_calls import PythonCalls
 from engine.chat_syntax.syntax import Family, Schemas
-from engine.chat_syntax.tagged_calls import NEXT_TAG, TaggedCalls
+from engine.chat_syntax.tagged_calls import TaggedCalls
 
-_NAME: Final = r'"(?P<name>[\w.-]{1,128})"\s*'
+_WORD: Final = r"[\w.-]{1,128}"
+_END: Final = r"(?![\w.-])"
+_NAME: Final = rf'"(?P<name>{_WORD})"\s*'
 _BESIDES: Final = (
     r'(?:,\s*"(?:id|type|tool_call_id|index)"\s*:\s*(?:"[^"\\]{0,128}"|\d{1,9}|null)\s*){0,4}'
 )
@@ -31,7 +36,10 @@ _CHANNEL: Final = (
     r"to=(?:functions\.)?(?P<name>[\w.-]+)(?:(?!<\|(?:message|end|start)\|>).){0,200}"
     r"<\|message\|>\s*"
 )
-_BRACE: Final = r"(?=\{)"
+
+
+_Own = TaggedCalls | GemmaCalls | PythonCalls
+"""Forms whose arguments are no JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +58,15 @@ class Lazy:
 
 
 class Unwritable(Exception):
-    """The arguments of a strict tool cannot be held to its schema in this syntax."""
+    """The arguments of a strict tool cannot be held to its schema in this syntax; `reason`: why."""
 
-    def __init__(self, tool: str) -> None:
-        super().__init__(tool)
+    def __init__(self, tool: str, reason: str) -> None:
+        super().__init__(f"{tool}: {reason}")
         self.tool = tool
+        self.reason = reason
 
 
-def of(
-    family: Family, tools: Schemas, strict: Collection[str], controls: Collection[str]
-) -> Lazy | None:
+def of(family: Family, tools: Schemas, strict: Collection[str], controls: Controls) -> Lazy | None:
     """How calls of these tools are held; None where nothing can be.
 
     `strict` are the tools that are held to their schemas, `controls` the model's control tokens.
@@ -69,58 +76,115 @@ def of(
     """
     calls = family.calls
     if family.channels:
-        return _alike((_CHANNEL,), (), "", _json(tools, strict))
+        return _json((_CHANNEL,), (), "", tools, strict)
     if isinstance(calls, JsonCalls):
         pattern = _KEYED if calls.keyed else _OBJECT
-        return _alike((pattern,), () if calls.bare else calls.opens, "", _json(tools, strict))
+        return _json((pattern,), () if calls.bare else calls.opens, "", tools, strict)
     if isinstance(calls, HeadedCalls):
-        headed = re.escape(calls.call) + calls.head.pattern + _BRACE
+        ends = "".join(f"|(?<={re.escape(end)})" for end in calls.ends)
+        headed = f"{re.escape(calls.call)}{calls.head.pattern}(?:(?=\\{{){ends})"
         patterns = (headed,) if calls.json is None else (headed, _OBJECT)
-        return _alike(
-            patterns,
-            () if calls.json is None else (calls.call,),
-            family.given,
-            _json(tools, strict),
-        )
-    if isinstance(calls, TaggedCalls) and strict:
-        grammar, trial = (_tagged(calls, tools, strict, known) for known in (controls, ()))
-        end = _BRACE.replace(r"\{", NEXT_TAG) if calls.call_end == NEXT_TAG else calls.call_end
-        end = end if calls.call_end == NEXT_TAG else re.escape(end)
-        pattern = re.escape(calls.call) + calls.name.pattern + end
-        return Lazy((pattern,), (), "", grammar, trial)
-    return None
+        armed = () if calls.json is None else (calls.call,)
+        return _json(patterns, armed, family.given, tools, strict)
+    if not strict or not isinstance(calls, _Own):
+        return None
+    near = pieces.within(calls.marks, controls)
+    grammar = _grammar(calls, tools, strict, near)
+    trial = _grammar(calls, tools, strict, {}) if near else grammar
+    return Lazy(_begins(calls, tools, strict), (), "", grammar, trial)
 
 
-def _alike(patterns: tuple[str, ...], armed: tuple[str, ...], begun: str, grammar: str) -> Lazy:
-    """With a grammar that names no control tokens."""
-    return Lazy(patterns, armed, begun, grammar, grammar)
-
-
-def _json(tools: Schemas, strict: Collection[str]) -> str:
+def _json(
+    patterns: tuple[str, ...],
+    armed: tuple[str, ...],
+    begun: str,
+    tools: Schemas,
+    strict: Collection[str],
+) -> Lazy:
+    """Arguments that are JSON, whose grammar names no control tokens."""
     held = [name for name in tools if name in strict]
+    options = [f"t{place}" for place in range(len(held))]
     lines = [
-        f"t{place}: {json.dumps(name)} LINE WS? {written.arguments(tools[name], strict=True)}\n"
+        f"t{place}: {pieces.literal(name)} LINE WS? {pieces.arguments(tools[name])}\n"
         for place, name in enumerate(held)
     ]
     if len(held) < len(tools):
-        lines.append(f"any: OTHER LINE WS? {written.arguments(None, strict=False)}\n")
-    options = [f"t{place}" for place in range(len(held))]
-    options += ["any"] if len(held) < len(tools) else []
-    names = "|".join(re.escape(name).replace("/", r"\/") for name in held)
-    other = f"/[^\\n]+/ & ~/({names})/" if held else "/[^\\n]+/"
-    terminals = f'LINE: "\\n"\nOTHER: {other}\n' if "any" in options else 'LINE: "\\n"\n'
-    return f"start: {' | '.join(options)}\n{''.join(lines)}{terminals}{written.TERMINALS}"
+        options.append("any")
+        names = "|".join(map(pieces.escaped, held))
+        other = f"/[^\\n]+/ & ~/({names})/" if held else "/[^\\n]+/"
+        lines.append(f"any: OTHER LINE WS? {pieces.arguments(None)}\nOTHER: {other}\n")
+    grammar = f"start: {' | '.join(options)}\n{''.join(lines)}{pieces.TERMINALS}"
+    return Lazy(patterns, armed, begun, grammar, grammar)
 
 
-def _tagged(
-    form: TaggedCalls, tools: Schemas, strict: Collection[str], controls: Collection[str]
+def _begins(calls: _Own, tools: Schemas, strict: Collection[str]) -> tuple[str, ...]:
+    """The patterns of what comes before arguments that are no JSON.
+
+    They begin with the name of the tool: a token may hold the tag after it and more.
+    """
+    if isinstance(calls, PythonCalls):
+        return (re.escape(calls.opening) + "(?P<name>)",)  # the names are held, too
+    start = re.escape(calls.starts[-1])  # behind a section, if there are any
+    if isinstance(calls, TaggedCalls) and not calls.plain:
+        return (start + calls.name.pattern + re.escape(calls.call_end),)
+    start += r"\s*call:" if isinstance(calls, GemmaCalls) else r"\s*"
+    late = [
+        re.escape(name)
+        for name in tools
+        if name in strict and not all(each in strict for each in _longer(name, tools))
+    ]
+    if not late:
+        return (f"{start}(?P<name>{_WORD}){_END}",)
+    names = f"(?:{'|'.join(late)})"  # where the text ends with one, another may still be written
+    return (
+        f"{start}(?!{names}{_END})(?P<name>{_WORD}){_END}",
+        f"{start}(?P<name>{names})(?=[^\\w.-])",
+    )
+
+
+def _longer(name: str, tools: Collection[str]) -> list[str]:
+    """The tools whose names begin with this one."""
+    return [each for each in tools if each != name and each.startswith(name)]
+
+
+def _grammar(calls: _Own, tools: Schemas, strict: Collection[str], controls: Controls) -> str:
+    """What follows the beginning of calls that are no JSON."""
+    held = {name: schema for name, schema in tools.items() if name in strict}
+    lines = []
+    for place, (name, schema) in enumerate(held.items()):
+        try:
+            lines.append(_arguments(calls, f"t{place}", name, schema, controls))
+        except schemas.Unwritable as error:
+            raise Unwritable(name, str(error)) from error
+    if isinstance(calls, PythonCalls):
+        options = [f"{pieces.literal(name)} t{place}" for place, name in enumerate(held)]
+        options += [
+            f"{pieces.literal(name)} free"
+            for name in tools
+            if name not in held and keywords.nameable(name)
+        ]
+        start = "LINE WS? calls"
+        lines.append(keywords.calls(options, pieces.mark(calls.close, controls)))
+    else:
+        rules = {name: f"t{place}" for place, name in enumerate(held)}
+        options = [f"{pieces.literal(name)} LINE {rule}" for name, rule in rules.items()]
+        options += [
+            f"{pieces.literal(name)} LINE {pieces.literal(each[len(name) :])} {rules[each]}"
+            for name in held
+            for each in _longer(name, held)
+        ]
+        start = " | ".join(options)
+    return f"start: {start}\n{''.join(lines)}{pieces.TERMINALS}"
+
+
+def _arguments(
+    calls: _Own, rule: str, name: str, schema: Mapping[str, Any] | None, controls: Controls
 ) -> str:
-    lines, options = [], []
-    for place, name in enumerate(name for name in tools if name in strict):
-        rules = written.tagged(form, f"t{place}", tools[name], controls)
-        if rules is None:
-            raise Unwritable(name)
-        options.append(f"{json.dumps(name)} LINE t{place}")
-        lines.append(rules)
-    start = f'start: {" | ".join(options)}\nLINE: "\\n"\n'
-    return start + "".join(lines) + written.TERMINALS
+    """The rules of the arguments of one tool, the first of them `rule`."""
+    match calls:
+        case TaggedCalls():
+            return tagged.rules(calls, rule, schema, controls)
+        case GemmaCalls():
+            return gemma.rules(rule, schema, controls)
+        case PythonCalls():
+            return keywords.rules(rule, name, schema)

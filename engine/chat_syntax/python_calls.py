@@ -14,6 +14,7 @@ from engine.chat_syntax.source import Reading, Source
 from engine.chat_syntax.syntax import Sink
 
 _LONGEST: Final = 100_000
+_WORDS: Final = {"true": True, "false": False, "null": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +44,41 @@ class PythonCalls:
         for name, arguments in _calls(text or ""):
             if not sink.begin(source, name):
                 return
-            sink.arguments(json.dumps(arguments, ensure_ascii=False))
+            sink.arguments(arguments)
 
 
-def _calls(text: str) -> list[tuple[str, dict[str, object]]]:
-    """The names and arguments; none if the text has another form."""
+class _Words(ast.NodeTransformer):
+    """JSON's words as Python's: models write them within objects."""
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return ast.Constant(_WORDS[node.id]) if node.id in _WORDS else node
+
+
+def _calls(text: str) -> list[tuple[str, str]]:
+    """The names and arguments; none if the text has another form, or values that JSON has not."""
     try:
         tree = ast.parse(text.strip(), mode="eval").body
         each = tree.elts if isinstance(tree, ast.List) else [tree]
         return [
-            (
-                ast.unparse(call.func),
-                {kw.arg or "": ast.literal_eval(kw.value) for kw in call.keywords},
-            )
+            (ast.unparse(call.func), _arguments(call))
             for call in each
             if isinstance(call, ast.Call)
         ]
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return []
+
+
+def _arguments(call: ast.Call) -> str:
+    """The arguments as JSON.
+
+    Raises:
+        ValueError, TypeError: they are not all named, or JSON has no such value.
+    """
+    if call.args or not all(each.arg for each in call.keywords):
+        raise ValueError("an argument without a name")
+    words = _Words()
+    named = {str(each.arg): ast.literal_eval(words.visit(each.value)) for each in call.keywords}
+    text = json.dumps(named, ensure_ascii=False, allow_nan=False)
+    if any("\ud800" <= each <= "\udfff" for each in text):  # half a character, which UTF-8 has not
+        return json.dumps(named, allow_nan=False)
+    return text

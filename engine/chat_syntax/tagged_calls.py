@@ -17,16 +17,17 @@ from engine.chat_syntax.syntax import Sink
 
 _HEAD: Final = 300
 _CDATA: Final = "<![CDATA["
-NEXT_TAG: Final = "<"
-"""As `call_end`: a name goes on to the next tag."""
+_NAME: Final = re.compile(r"\s*(?P<name>[^\s\"<>]+)\s*")
+_NEXT_TAG: Final = "<"
+"""As `call_end`: a name ends at the next tag."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaggedCalls:
     """The tags: `call` … `call_end` around the name, `item` … `item_end` around a key.
 
-    A key has the group `key`, and perhaps `text`, which says whether the value is a text; `typed`
-    is how both are written. `value`
+    `name` and `key` are what is between them, with groups of these names; a key may have the group
+    `text`, which says whether the value is a text, and `typed` is how both are written. `value`
     comes before a value, `value_end` after it; `{key}` in it stands for the key. `close` ends a
     call; `sections` may come before the first call, `tails` after each one. `folded`: line breaks
     around a value belong to the tags.
@@ -38,7 +39,7 @@ class TaggedCalls:
     item_end: str
     value_end: str
     close: str
-    name: re.Pattern[str] = re.compile(r"\s*(?P<name>[^\s\"<>]+)\s*")
+    name: re.Pattern[str] = _NAME
     key: re.Pattern[str] = re.compile(r"\s*(?P<key>.*?)\s*", re.DOTALL)
     typed: str = "{key}"
     value: str = ""
@@ -46,6 +47,16 @@ class TaggedCalls:
     tails: tuple[str, ...] = ()
     folded: bool = False
     bare: bool = False
+
+    @property
+    def plain(self) -> bool:
+        """Whether a call names its tool and says nothing more of it."""
+        return self.name == _NAME
+
+    @property
+    def tag_next(self) -> bool:
+        """Whether a name ends at the next tag."""
+        return self.call_end == _NEXT_TAG
 
     @property
     def starts(self) -> tuple[str, ...]:
@@ -82,7 +93,7 @@ class TaggedCalls:
 
     def _name(self, source: Source) -> Reading[str]:
         head = yield from source.until(self.call_end, _HEAD)
-        if self.call_end == NEXT_TAG and head is not None:
+        if self.tag_next and head is not None:
             source.at -= 1
         found = None if head is None else self.name.fullmatch(head)
         return "" if found is None else found["name"]

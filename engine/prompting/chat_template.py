@@ -7,7 +7,7 @@ by `engine.backends` and `engine.registry`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final, Self
 
@@ -93,12 +93,15 @@ class ChatTemplate:
         renderer: Renderer,
         sha256: str = "",
         infill: Sequence[str] = (),
+        controls: Mapping[str, int] | None = None,
     ) -> None:
         """Call `prepare` before use.
 
         `sha256` is that of the model's file, `infill` are its marks as `wire.Hello` has them.
+        `controls` are the control tokens of its vocabulary with their ids.
         """
         self.infill = tuple(infill)
+        self.controls = controls or {}
         self._renderer = renderer
         self._source = Keyed(source, sha256)
         self._takes_system = True
@@ -117,7 +120,8 @@ class ChatTemplate:
             context_tokens=hello.sequence_tokens,
             longest_token=hello.longest_token,
         )
-        return cls(source, renderer, hello.sha256, hello.infill)
+        controls = dict(zip(hello.control_tokens, hello.control_ids, strict=False))
+        return cls(source, renderer, hello.sha256, hello.infill, controls)
 
     @property
     def fault(self) -> str | None:
@@ -126,11 +130,6 @@ class ChatTemplate:
             return self._fault
         killed = self._renderer.quarantined(self._source)
         return None if killed is None else f"the model's chat template: {killed}"
-
-    @property
-    def control_tokens(self) -> frozenset[str]:
-        """The texts that the model's vocabulary parses as control tokens."""
-        return frozenset(self._source.source.control_tokens)
 
     @property
     def shows_tools(self) -> bool:

@@ -187,6 +187,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
     size of one sequence. `adapters` are loaded, "" included. `devices` are ggml's names of where
     the weights are, such as CUDA0 or CPU. `longest_token` is in bytes, 0 where unknown. `infill`
     are the control tokens before a prefix, a suffix and the middle, none where there are none.
+    `control_ids` are the ids of `control_tokens`, in their order.
     """
 
     pid: int
@@ -204,6 +205,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
     knobs: dict[str, int]
     longest_token: int = 0
     infill: tuple[str, ...] = ()
+    control_ids: tuple[int, ...] = ()
 
 
 class Logprob(msgspec.Struct, frozen=True, array_like=True):

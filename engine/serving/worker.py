@@ -152,6 +152,7 @@ class Worker:
             knobs=self._scheduler.knobs.values(),
             longest_token=vocabulary.piece_most,
             infill=vocabulary.infill,
+            control_ids=tuple(map(vocabulary.controls.__getitem__, vocabulary.control_texts)),
         )
 
     def _take(self, item: wire.ToWorker) -> None:

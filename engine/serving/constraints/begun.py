@@ -59,7 +59,7 @@ class PartMatcher(Matcher):
             return
         self._text = (self._text + raw)[-_TAIL:]
         if not self._reasons():
-            self._look()
+            self._look(token, raw)
 
     def complete(self) -> bool:
         """A part may be followed by anything."""
@@ -81,8 +81,8 @@ class PartMatcher(Matcher):
             self._inside, self._text = False, self._begins.begun.encode() + rest
         return False
 
-    def _look(self) -> None:
-        """Become active where a part begins."""
+    def _look(self, token: int, raw: bytes) -> None:
+        """Become active where a part begins; the last token may reach into it."""
         self._armed = self._armed or any(mark.encode() in self._text for mark in self._begins.armed)
         if not self._armed:
             return
@@ -91,10 +91,13 @@ class PartMatcher(Matcher):
             if found is None:
                 continue
             inner = self._compiled.deep_copy()
-            begun = found["name"] + b"\n" + self._text[found.end() :]
-            if inner.consume_tokens(self._tokenizer.tokenize_bytes(begun)):
+            begun = self._tokenizer.tokenize_bytes(found["name"] + b"\n")
+            rest = self._text[found.end() :]
+            begun += [token] if rest and rest == raw else self._tokenizer.tokenize_bytes(rest)
+            if inner.consume_tokens(begun):
                 self.inner = inner
                 self.active = not inner.is_stopped()
                 self._text = b""
                 return
-            self._text = self._text[found.end() :]
+            if found.end() < len(self._text):  # else the name may become longer
+                self._text = self._text[found.end() :]

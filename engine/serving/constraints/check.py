@@ -1,10 +1,11 @@
-"""`python -m engine.serving.constraints.check PARENT SECONDS`: tries constraints, or dies of one.
+"""`python -m engine.serving.constraints.check PARENT SECONDS`: tries constraints.
 
 Reads one encoded constraint a line from standard input and answers with a line: why it cannot be
-held, or null. Besides compiling it, it walks some way into the text, because much of the work is
-only done there. What a mask costs depends on the vocabulary, so this one is as large as a model's,
-and there is less room than in a worker: what passes here seldom fails there. SECONDS of processor
-time, memory and stack are limited by the kernel. Started by the gateway's checker.
+held, or null. One that takes too much ends the process: SECONDS of processor time, memory and stack
+are limited by the kernel. Besides compiling it, it walks some way into the text, because much of
+the work is only done there. What a mask costs depends on the vocabulary, so this one is as large as
+a model's, and there is less room than in a worker: what passes here seldom fails there. Started by
+the gateway's checker.
 """
 
 from __future__ import annotations

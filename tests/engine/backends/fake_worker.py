@@ -250,4 +250,5 @@ class FakeWorker:
             max_sequences=4, vocabulary=100, chat_template=self.chat_template, bos="", eos="",
             control_tokens=self.control_tokens, adapters=tuple(self._adapters),
             knobs=dict(self._knobs), longest_token=self.longest_token,
+            control_ids=tuple(range(len(self.control_tokens))),
         )  # fmt: skip

@@ -122,13 +122,16 @@ def test_a_strict_tool_is_tried_without_control_tokens_or_refused_by_its_name() 
     def of(schema: dict[str, Any]) -> parsed_text.Parsing:
         tools = (Tool("weather", None, schema, strict=True), Tool("disk"))
         job = jobs.job(input=Chat((Message("user", "Rome?"),), tools=tools))
-        return parsed_text.parsing(job, family, PROMPT, {"<|open|>", "<|close|>", "<|sep|>"})
+        return parsed_text.parsing(
+            job, family, PROMPT, {"<|open|>": 5, "<|close|>": 6, "<|sep|>": 7}
+        )
 
     held = of({"type": "object"})
     assert held.trial is not None
     assert held.trial != held.constraint
     assert check.fault(held.trial, check.tokenizer()) is None
-    with pytest.raises(failures.Invalid, match="arguments of tool weather cannot") as refused:
+    said = "arguments of tool weather cannot .*: anyOf of an object; leave strict out"
+    with pytest.raises(failures.Invalid, match=said) as refused:
         of({"anyOf": [{"type": "object"}]})
     assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "tools")
 

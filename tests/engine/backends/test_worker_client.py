@@ -112,6 +112,7 @@ async def test_the_worker_says_hello(worker: OneWorker) -> None:
     assert worker.hello is not None
     assert worker.hello.sequence_tokens == 64
     assert "<|im_end|>" in worker.hello.control_tokens
+    assert len(set(worker.hello.control_ids)) == len(worker.hello.control_tokens)
     assert worker.serves("")
 
 

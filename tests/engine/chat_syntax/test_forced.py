@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from llguidance import LLMatcher, LLTokenizer
 
-from engine.chat_syntax import forced, parser, written
+from engine.chat_syntax import forced, parser
 from engine.chat_syntax.json_calls import JsonCalls
+from engine.chat_syntax.lark import pieces
 from engine.serving import wire
 from engine.serving.constraints import grammars
 from tests.engine.chat_syntax.answers import TOOLS, parsed
@@ -103,14 +104,14 @@ def test_several_calls_may_be_made_one_after_the_other(name: str) -> None:
 
 
 def test_a_mark_that_is_a_control_token_is_named_as_one() -> None:
-    """What is tried without the model's tokens has it as text; some have no name."""
-    marks = ("<tool_call>", "</tool_call>")
+    """By its id, whatever its text; what is tried without the model's tokens has it as text."""
+    marks = {"<tool_call>": 7, "</tool_call>": 8}
     call = forced.of(FAMILIES["hermes"], TOOLS, thinking=False, several=True, controls=marks)
-    assert "</tool_call> " in call.grammar
+    assert "<[8]> " in call.grammar
     assert '"</tool_call>"' in call.trial
     assert grammars.compiled(BYTES, wire.Constraint("grammar", call.trial))
-    assert written.mark("[TOOL_CALLS]", ("[TOOL_CALLS]",)) is None
-    assert written.mark("a<b>c", ("<b>",)) == '"a" <b> "c"'
+    assert pieces.mark("]<]x[>[<b>", {"]<]x[>[": 5}) == '<[5]> "<b>"'
+    assert pieces.mark("a<b>c", {}) == '"a<b>c"'
 
 
 def test_beside_a_constraint_on_the_answer_calls_may_be_made() -> None:
@@ -126,7 +127,7 @@ def test_beside_a_constraint_on_the_answer_calls_may_be_made() -> None:
         ("grammar", 'root ::= "x" [0-9]+', "x12", "x"),
     ]
     for name, (kind, source, good, bad) in itertools.product(("hermes", "glm", "harmony"), answers):
-        both = forced.either(FAMILIES[name], TOOLS, several=True, controls=())
+        both = forced.either(FAMILIES[name], TOOLS, several=True, controls={})
         whole = json.dumps({"calls": both.grammar, "answer": [kind, source, ""]})
         constraint = wire.Constraint("either", whole)
         assert accepts(constraint, good)
@@ -137,7 +138,7 @@ def test_beside_a_constraint_on_the_answer_calls_may_be_made() -> None:
         assert parsed(both.family, call).made == [("get_time", {"city": "Rome"})]
         assert parsed(both.family, good) == (good, "", [])
     own = "<tool_call>\n" + call + "\n</tool_call>"
-    both = forced.either(FAMILIES["hermes"], TOOLS, several=False, controls=())
+    both = forced.either(FAMILIES["hermes"], TOOLS, several=False, controls={})
     assert accepts(wire.Constraint("grammar", both.grammar), own)
     assert not accepts(wire.Constraint("grammar", both.grammar), own + "\n" + own)
     assert parsed(both.family, own).made == [("get_time", {"city": "Rome"})]

@@ -44,6 +44,11 @@ SHOWN: Final = {
     "solar": "<|tool_call:begin|> <|think|>",
     "minicpm": '<function name=" <param name=" <think>',
     "harmony": "<|channel|> <|message|>",
+    "hunyuan": "tool_sep arg_key <think:opensource>",
+    "atem": "<atem:function_calls> <think>",
+    "nemotron": "<TOOLCALL> <think>",
+    "firefunction": "functools[",
+    "gigachat": "<|function_call|> <|role_sep|>",
 }
 """What a template of each family shows of it."""
 FAMILIES: Final = {name: families.of(shown) for name, shown in SHOWN.items()}
@@ -157,6 +162,33 @@ Rome
     "harmony": "<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>"
                f"{PARIS}<|call|><|start|>assistant to=functions.get_time<|channel|>commentary json"
                '<|message|>{"city": "Rome"}<|call|>',
+    "hunyuan": """<tool_calls:opensource>
+<tool_call:opensource>get_weather<tool_sep:opensource>
+<arg_key:opensource>city</arg_key:opensource>
+<arg_value:opensource>Par"is <x></arg_value:opensource>
+<arg_key:opensource>days</arg_key:opensource>
+<arg_value:opensource>3</arg_value:opensource>
+</tool_call:opensource>
+<tool_call:opensource>get_time<tool_sep:opensource>
+<arg_key:opensource>city</arg_key:opensource>
+<arg_value:opensource>Rome</arg_value:opensource>
+</tool_call:opensource>
+</tool_calls:opensource>""",
+    "atem": """<atem:function_calls>
+<atem:invoke name="get_weather">
+<atem:parameter name="city">Par"is <x></atem:parameter>
+<atem:parameter name="days">3</atem:parameter>
+</atem:invoke>
+<atem:invoke name="get_time">
+<atem:parameter name="city">Rome</atem:parameter>
+</atem:invoke>
+</atem:function_calls>""",
+    "nemotron": f'<TOOLCALL>[{{"name": "get_weather", "arguments": {PARIS}}}, '
+                '{"name": "get_time", "arguments": {"city": "Rome"}}]</TOOLCALL>',
+    "firefunction": f'functools[{{"name": "get_weather", "arguments": {PARIS}}}, '
+                    '{"name": "get_time", "arguments": {"city": "Rome"}}]',
+    "gigachat": f'<|function_call|>{{"name": "get_weather", "arguments": {PARIS}}}'
+                '<|function_call|>{"name": "get_time", "arguments": {"city": "Rome"}}',
 }  # fmt: skip
 """The same two calls as a model of each family writes them."""
 
@@ -273,6 +305,21 @@ def test_a_call_without_arguments_has_an_empty_object() -> None:
         ("lfm", "<|tool_call_start|>[get_time()]<|tool_call_end|>"),
     ):
         assert parsed(FAMILIES[name], text).calls == [("get_time", "{}")], text
+
+
+def test_values_of_a_python_call_become_json_or_there_is_no_call() -> None:
+    """Objects may hold JSON's words; a set, an endless number or a nameless argument is no JSON."""
+    for value, text in (
+        ("{'a': true, \"b\": [null, False]}", '{"a": true, "b": [null, false]}'),
+        ("(1, -2.5)", "[1, -2.5]"),
+        ("'é'", '"é"'),
+        ("'\\ud83d'", '"\\ud83d"'),
+    ):
+        answer = f"<|tool_call_start|>[get_time(city={value})]<|tool_call_end|>"
+        assert parsed(FAMILIES["lfm"], answer).calls == [("get_time", f'{{"city": {text}}}')]
+    for bad in ("city={1}", "city=1e999", "city=b'a'", "city=now", "'Rome'", "**{'city': 'Rome'}"):
+        answer = f"<|tool_call_start|>[get_time({bad})]<|tool_call_end|>"
+        assert parsed(FAMILIES["lfm"], answer) == (answer, "", [])
 
 
 def test_a_json_answer_of_a_model_that_needs_no_mark_is_content() -> None:

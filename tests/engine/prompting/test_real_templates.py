@@ -26,6 +26,7 @@ from engine.prompting.renderer.pool import Renderer
 from engine.prompting.renderer.protocol import ChatSource, Keyed
 from tests.bench import peers
 from tests.engine.chat_syntax import answers
+from tests.engine.chat_syntax.test_parser import SHOWN
 
 SOURCES: Final = sorted(
     peers.cache().glob("source/llama_cpp_python-*/vendor/llama.cpp/models/templates/*.jinja")
@@ -207,6 +208,12 @@ def test_what_a_real_template_writes_of_calls_is_read_back(path: Path) -> None:
     said = answers.parsed(families.of(source), text, tools=SCHEMAS, prompt=prompt)
     assert said.made == CALLS[:count]
     assert said.reasoning in {"", "Look it up."}
+
+
+def test_every_family_of_real_templates_is_in_the_table_of_held_calls() -> None:
+    """`tests.engine.chat_syntax.test_held_calls` goes through it."""
+    found = {families.of(path.read_text()).name for path in SOURCES}
+    assert found - {"plain"} == SHOWN.keys()
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -1,0 +1,96 @@
+"""A text without quotes in a grammar, up to the mark that ends it.
+
+The mark is part of the lexeme: a text that may hold the beginning of its mark would take that, too.
+Where a control token ends it, only what comes before the token is. Imported by its neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from engine.chat_syntax.lark import patterns, pieces, schemas
+from engine.chat_syntax.lark.pieces import Controls
+from engine.chat_syntax.lark.schemas import Unwritable
+
+_UNHELD: Final = schemas.COMBINED | {"format"}
+ANY: Final = "/(?s:.*)/"
+_COUNTED: Final = 4_000
+"""Characters that can be counted: each is up to four of the 20,000 states of a lexer."""
+_CDATA: Final = "<![CDATA["
+_CDATA_END: Final = "]]>"
+
+
+def rules(
+    name: str,
+    schema: Mapping[str, Any],
+    end: str,
+    controls: Controls,
+    *,
+    folded: bool = False,
+    marked: bool = False,
+) -> str:
+    """The rules of a text and its end, the first of them `name`.
+
+    `folded`: line breaks around the text belong to the marks; one that is held has them. `marked`:
+    the text may be a CDATA section, as XML has it. No part of `end` both begins and ends it.
+
+    Raises:
+        Unwritable: the schema says more of the text than can be held.
+    """
+    held = terminal(schema)
+    first = pieces.split(end, controls)[0]
+    last = "" if first in controls else first
+    fold = "\n" if folded and held else ""
+    free = "\\n?" if folded else ""
+    unmarked = f" & ~/{free}{pieces.escaped(_CDATA)}(?s:.*)/" if marked else ""
+    options = [
+        _joined(pieces.literal(fold), _without(end, held) + unmarked, pieces.literal(fold + last))
+    ]
+    if marked and not fold:
+        opening = f"/{free}{pieces.escaped(_CDATA)}/"
+        closing = pieces.literal(_CDATA_END + last)
+        options.append(_joined(opening, _without(_CDATA_END + end, held), closing))
+    token = name.upper()
+    after = pieces.mark(end[len(last) :], controls)
+    return f"{name}: {token} {after}\n{token}: {' | '.join(options)}\n"
+
+
+def _without(end: str, held: str) -> str:
+    """The texts that are held and have no end within them."""
+    return f"({held or ANY}) & ~/(?s:.*){pieces.escaped(end)}(?s:.*)/"
+
+
+def _joined(before: str, text: str, after: str) -> str:
+    return " ".join(each for each in (before, f"({text})", after) if each != '""')
+
+
+def terminal(schema: Mapping[str, Any]) -> str:
+    """The texts that a schema allows, as a terminal; "" where it allows all.
+
+    Raises:
+        Unwritable: it says more of the text than can be held.
+    """
+    schemas.refuse(schema, _UNHELD, "a text")
+    held: list[str] = []
+    if "enum" in schema or "const" in schema:
+        held.append(f"({' | '.join(map(pieces.literal, _options(schema)))})")
+    least, most = schema.get("minLength", 0), schema.get("maxLength", "")
+    if least or most != "":
+        if not all(isinstance(each, int) and each <= _COUNTED for each in (least, most or 0)):
+            raise Unwritable(f"a length that is no integer up to {_COUNTED}")
+        held.append(f"/(?s:.){{{least},{most}}}/")
+    if "pattern" in schema:
+        held.append(patterns.whole(str(schema["pattern"])))
+    return " & ".join(held)
+
+
+def _options(schema: Mapping[str, Any]) -> list[str]:
+    """The texts among `enum`, or the one of `const`."""
+    options = schema.get("enum", [schema.get("const")])
+    texts = [each for each in options if isinstance(each, str)] if isinstance(options, list) else []
+    if "const" in schema:
+        texts = [each for each in texts if each == schema["const"]]
+    if not texts:
+        raise Unwritable("no text is among enum and const")
+    return texts
