@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from engine.serving import leads, step_cost
-from engine.serving.sequences import Class, Sequence
+from engine.serving.knobs import Knobs
+from engine.serving.sequences import Class
 from engine.serving.step_plan import Plan
 from engine.serving.tenant import Tenant
 
@@ -21,41 +22,49 @@ _HICCUP: Final = 4.0
 """A step that took so many times what was expected is charged to tenants as if it had not."""
 
 
-def weight(scheduler: Scheduler, sequence: Sequence) -> float:
-    """How much its time counts: batch costs its tenant more of its share than interactive."""
-    if sequence.background:
-        return 1.0
-    return scheduler.knobs.weight_interactive / scheduler.knobs.weight(sequence.class_)
+def weights(knobs: Knobs) -> tuple[float, float, float]:
+    """How much the time of each class counts: batch costs its tenant more of its share."""
+    return (1.0, knobs.weight_interactive / knobs.weight_batch, 1.0)
 
 
 def account(scheduler: Scheduler, plan: Plan, busy_us: int) -> None:
     """Apportion the step's time, charge it, and learn from it."""
     cost = scheduler.cost
+    known = cost.known
     each = cost.fixed / len(plan.rows)
-    weights = [
-        each + (cost.decode if s.decoding else cost.prefill * count) + (0 if cost.known else count)
-        for s, _, count, _ in plan.rows
-    ]
-    parts = step_cost.shares(busy_us, weights)
-    usual = _HICCUP * cost.step_us(plan.decode, plan.prefill) if cost.known else busy_us
+    parts = step_cost.shares(
+        busy_us,
+        [
+            each + (cost.decode if s.decoding else cost.prefill * count) + (0 if known else count)
+            for s, _, count, _ in plan.rows
+        ],
+    )
+    usual = _HICCUP * cost.step_us(plan.decode, plan.prefill) if known else busy_us
     scale = min(1.0, usual / busy_us) if busy_us else 1.0
-    _charge(scheduler, plan, parts, scale)
-    answers = sum(part for row, part in zip(plan.rows, parts, strict=True) if row.sequence.decoding)
+    top = min([row.sequence.class_ for row in plan.rows])
+    _charge(scheduler, plan, parts, scale, top)
+    answers = busy_us
+    if plan.prefill:
+        rows = zip(plan.rows, parts, strict=True)
+        answers = sum(part for row, part in rows if row.sequence.decoding)
     scheduler.rates.step((busy_us - answers, plan.prefill), (answers, plan.decode))
     cost.observe(plan.decode, plan.prefill, busy_us)
     if plan.contended:
-        _credit(scheduler, plan, parts, busy_us)
+        _credit(scheduler, plan, parts, busy_us, top)
 
 
-def _charge(scheduler: Scheduler, plan: Plan, parts: list[int], scale: float) -> None:
+def _charge(scheduler: Scheduler, plan: Plan, parts: list[int], scale: float, top: Class) -> None:
     """Charge the tenants for their rows, and the turn of one without rows for the whole step."""
-    young_us = leads.young_us(scheduler)
+    counts, young_us = weights(scheduler.knobs), leads.young_us(scheduler)
+    above, below = scheduler.above, scheduler.below
+    background = Class.BACKGROUND
     spent: dict[Tenant, float] = {}
     for (sequence, _, _, _), part in zip(plan.rows, parts, strict=True):
-        time_us = part * scale * weight(scheduler, sequence)
+        class_ = sequence.class_
+        time_us = part * scale * counts[class_]
         prepaid = min(sequence.prepaid_us, time_us)
         sequence.prepaid_us -= prepaid
-        tenants = scheduler.tenants(background=sequence.background)
+        tenants = below if class_ is background else above
         tenant = tenants.of(sequence.tenant)
         tenant.prepaid_us -= prepaid
         tenants.serve(tenant, time_us - prepaid)
@@ -63,28 +72,26 @@ def _charge(scheduler: Scheduler, plan: Plan, parts: list[int], scale: float) ->
         if leads.young(sequence, young_us):
             leads.spend(tenant, part * scale)
         sequence.busy_us += part
-    top = min((row.sequence for row in plan.rows), key=lambda s: s.class_)
-    tenants = scheduler.tenants(background=top.background)
-    spent.setdefault(tenants.of(plan.tenant), sum(parts) * scale * weight(scheduler, top))
+    tenants = below if top is background else above
+    turn = tenants.of(plan.tenant)
+    if turn not in spent:
+        spent[turn] = sum(parts) * scale * counts[top]
     for tenant, time_us in spent.items():
         tenants.pay(tenant, time_us)
 
 
-def _credit(scheduler: Scheduler, plan: Plan, parts: list[int], busy_us: int) -> None:
+def _credit(scheduler: Scheduler, plan: Plan, parts: list[int], busy_us: int, top: Class) -> None:
     """Background earns its share of the time that others take, and pays for its own."""
-    cost = scheduler.cost
-    below = [row.sequence.background for row in plan.rows]
-    spent = sum(part for part, low in zip(parts, below, strict=True) if low)
-    top = min(row.sequence.class_ for row in plan.rows)
-    if top < Class.BACKGROUND:
+    cost, background = scheduler.cost, Class.BACKGROUND
+    if top is background:
+        scheduler.credit_us -= busy_us
+    else:
+        spent, marginal = 0, 0.0
+        for (sequence, _, count, _), part in zip(plan.rows, parts, strict=True):
+            if sequence.class_ is background:
+                spent += part
+                marginal += cost.decode if sequence.decoding else cost.prefill * count
         share = scheduler.knobs.weight_background / scheduler.knobs.weight(top)
         scheduler.credit_us += (busy_us - spent) * share
-        marginal = [
-            cost.decode if row.sequence.decoding else cost.prefill * row.tokens
-            for row, low in zip(plan.rows, below, strict=True)
-            if low
-        ]
-        scheduler.credit_us -= min(float(spent), sum(marginal))
-    else:
-        scheduler.credit_us -= busy_us
+        scheduler.credit_us -= min(float(spent), marginal)
     scheduler.credit_us = min(scheduler.credit_us, MAX_CREDIT_US)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from typing import Final
 
 from engine.serving import admission, charges, filling, leads, step_cost, turns, waits
@@ -30,6 +30,7 @@ from engine.serving.prefix_cache import PrefixCache
 from engine.serving.queues import Queue
 from engine.serving.sequences import Sequence, State
 from engine.serving.slots import Slots
+from engine.serving.steady import Steady
 from engine.serving.step_plan import Plan
 
 _STALE: Final = 64
@@ -57,7 +58,7 @@ class Scheduler:
         Nor does it give more than `scored_outputs` logits rows to sequences that are scored.
         `cuts`: the memory of a sequence can be cut at any token.
         """
-        self.knobs = knobs
+        self._knobs = knobs
         self.cost = step_cost.Cost()
         self.rates = step_cost.Rates()
         self.sequence_tokens = sequence_tokens
@@ -76,14 +77,26 @@ class Scheduler:
         self._arrivals: list[tuple[int, int, Sequence]] = []
         self._pushed = 0
         self._steps = 0
+        self._steady = Steady(self)
         self.credit_us = 0.0
 
     # state
 
     @property
+    def knobs(self) -> Knobs:
+        """Those in force."""
+        return self._knobs
+
+    @knobs.setter
+    def knobs(self, knobs: Knobs) -> None:
+        if knobs != self._knobs:
+            self._steady.interrupt()
+            self._knobs = knobs
+
+    @property
     def waiting(self) -> int:
         """How many sequences wait for a slot."""
-        return sum(queue.count for queue in self._queues())
+        return sum(each.above.count + each.below.count for each in self.adapters.values())
 
     def oldest_waiting_us(self, now_us: int) -> int:
         """How long the first in all queues has waited."""
@@ -99,11 +112,6 @@ class Scheduler:
     def tenants(self, *, background: bool) -> Tenants:
         """The tenants of background, or of the classes above it."""
         return self.below if background else self.above
-
-    def _queues(self) -> Iterator[Queue]:
-        for adapter in self.adapters.values():
-            yield adapter.above
-            yield adapter.below
 
     # arrivals and ends
 
@@ -125,6 +133,7 @@ class Scheduler:
     def submit(self, sequence: Sequence, now_us: int) -> tuple[Refusal, ...]:
         """Admit a sequence or refuse it; admitting it may displace others from the queue."""
         self._at(now_us)
+        self._steady.interrupt()
         refusal, displaced = admission.judge(self, sequence, now_us)
         if refusal is not None:
             sequence.move(State.ENDED)
@@ -161,6 +170,7 @@ class Scheduler:
 
         Its memory may be kept for others, unless what is in it is not sure.
         """
+        self._steady.interrupt()
         if sequence.state is State.RUNNING:
             self._release(sequence, keep=keep)
         else:
@@ -180,7 +190,8 @@ class Scheduler:
             sequence.started_us = now_us
         adapter.slots.reuse = bool(self.knobs.prefix_cache)
         adapter.slots.begin(sequence)
-        sequence.prepaid_us = waits.remaining_us(self, sequence) * charges.weight(self, sequence)
+        counts = charges.weights(self.knobs)[sequence.class_]
+        sequence.prepaid_us = waits.remaining_us(self, sequence) * counts
         tenants.prepay(tenants.of(sequence.tenant), sequence.prepaid_us)
         sequence.move(State.RUNNING)
         adapter.running.append(sequence)
@@ -242,6 +253,13 @@ class Scheduler:
     def plan(self, now_us: int) -> Plan:
         """What the next step computes."""
         self._at(now_us)
+        plan = self._steady.next()
+        if plan is None:
+            plan = self._decided(now_us)
+            self._steady.follow(plan)
+        return plan
+
+    def _decided(self, now_us: int) -> Plan:
         refusals = tuple(self._expired(now_us))
         foreground = any(a.has(background=False) for a in self.adapters.values())
         if not foreground:
@@ -266,7 +284,7 @@ class Scheduler:
         else:
             adapter.smooth += 1
         known = self.cost.known
-        charges.account(self, plan, busy_us)
+        self._steady.settle(plan, busy_us, ends=bool(ended))
         if self.cost.known and not known:
             for sequence in self.live.values():  # nothing told which are short when they arrived
                 leads.arrived(self, sequence, now_us)

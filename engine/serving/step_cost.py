@@ -33,9 +33,18 @@ class Cost:
 
     def observe(self, rows: int, tokens: int, took_us: int) -> None:
         """A step of `rows` decoded rows and `tokens` prompt tokens took that long."""
-        squares = (rows * rows, rows * tokens, tokens * tokens)
-        fresh = (1, rows, tokens, *squares, took_us, rows * took_us, tokens * took_us)
-        self._sums = [s * _KEEP + f for s, f in zip(self._sums, fresh, strict=True)]
+        n, d, p, dd, dp, pp, t, dt, pt = self._sums
+        self._sums = [
+            n * _KEEP + 1,
+            d * _KEEP + rows,
+            p * _KEEP + tokens,
+            dd * _KEEP + rows * rows,
+            dp * _KEEP + rows * tokens,
+            pp * _KEEP + tokens * tokens,
+            t * _KEEP + took_us,
+            dt * _KEEP + rows * took_us,
+            pt * _KEEP + tokens * took_us,
+        ]
         self.observed += 1
         if self.observed <= _ENOUGH or self.observed % 16 == 0:
             self._fit()
@@ -92,8 +101,8 @@ def _solve(rows: list[list[float]]) -> list[float]:
 def shares(total_us: int, weights: Many[float]) -> list[int]:
     """Split whole microseconds by weight; the parts are whole and add up to the total."""
     whole = sum(weights)
-    if not weights:
-        return []
+    if len(weights) <= 1:
+        return [total_us] * len(weights)
     if whole <= 0:
         weights = [1.0] * len(weights)
         whole = float(len(weights))

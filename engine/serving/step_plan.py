@@ -5,7 +5,6 @@ Imports the standard library only. Imported by the scheduler, and by what carrie
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from engine.serving.admission import Refusal
@@ -23,8 +22,7 @@ class Row(NamedTuple):
     outputs: int
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """One step: first the moves, then the rows, by slot; without rows there is no step.
 
     `decode` rows feed the latest token; `prefill` counts the other tokens. `contended`: higher
