@@ -9,8 +9,6 @@ from __future__ import annotations
 import codecs
 from collections.abc import Iterable
 
-_decoder = codecs.getincrementaldecoder("utf-8")
-
 
 class Detokeniser:
     """The text of one sequence.
@@ -22,7 +20,7 @@ class Detokeniser:
 
     def __init__(self, stops: Iterable[str] = ()) -> None:
         """Empty; empty stop strings are ignored."""
-        self._bytes = _decoder(errors="replace")
+        self._bytes = b""
         self._stops = tuple(stop for stop in stops if stop)
         self._held = ""
         self.stops = True
@@ -30,11 +28,17 @@ class Detokeniser:
 
     def push(self, raw: bytes) -> str:
         """Take a token's bytes; return the text that is now certain, often empty."""
-        return self._take(self._bytes.decode(raw))
+        if self._bytes:
+            raw = self._bytes + raw
+        fresh, read = codecs.utf_8_decode(raw, "replace", False)
+        self._bytes = raw[read:]
+        return self._take(fresh) if self._stops else fresh
 
     def flush(self) -> str:
         """End the sequence; return the undecided tail."""
-        text = self._take(self._bytes.decode(b"", final=True))
+        fresh, _ = codecs.utf_8_decode(self._bytes, "replace", True)
+        self._bytes = b""
+        text = self._take(fresh)
         if self.stop:
             return text
         text += self._held

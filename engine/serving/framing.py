@@ -134,6 +134,9 @@ class Splitter:
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take received bytes; return the bodies that are complete now."""
+        size = _LENGTH.size
+        if not self._pending and len(data) == size + int.from_bytes(data[:size]):
+            return [data[size:]]  # one frame, as nearly all arrive
         self._pending += data
         bodies: list[bytes] = []
         while len(self._pending) >= _LENGTH.size:

@@ -133,6 +133,7 @@ class GatewayLink:
         now = self._now_us() if now_us is None else now_us
         wall = now - self._mark_us
         idle = self._waited_us if stepped else wall
+        load = self._load(now)
         step = wire.Step(
             number=self.number,
             adapter=adapter,
@@ -141,7 +142,11 @@ class GatewayLink:
             idle_us=idle,
             prefill_tokens=prefill,
             decode_tokens=decode,
-            **self._load(now)._asdict(),
+            running=load.running,
+            waiting=load.waiting,
+            oldest_waiting_us=load.oldest_waiting_us,
+            kv_used_tokens=load.kv_used_tokens,
+            kv_total_tokens=load.kv_total_tokens,
             deltas=deltas,
             finished=tuple(self.finished),
             refused=tuple(self.refused),
@@ -158,10 +163,14 @@ class GatewayLink:
 
     def _wait(self, timeout_s: float) -> int:
         """Wait for the gateway and do what it asks; return how long the wait took."""
-        began = self._now_us()
-        inboxes = self._socket.wait(timeout_s)
-        waited = self._now_us() - began if timeout_s else 0
-        self._waited_us += waited
+        waited = 0
+        if timeout_s:
+            began = self._now_us()
+            inboxes = self._socket.wait(timeout_s)
+            waited = self._now_us() - began
+            self._waited_us += waited
+        else:
+            inboxes = self._socket.wait(0)
         if self._socket.lost:
             self._socket.lost = False
             self._forget()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 import msgspec
+import numpy as np
 
 from engine.serving import adjustments, detokenise, wire
 from engine.serving import sequences as scheduled
@@ -84,10 +85,10 @@ class Generation:
         self.thinking: ThinkingLimit | None = None
         self.logprobs = submit.logprobs
         self.end_logprob = submit.end_logprob
-        self.temperature = submit.sampling.temperature
+        self.temperature = _single(submit.sampling.temperature)
         self.top_k = submit.sampling.top_k
-        self.top_p = submit.sampling.top_p
-        self.min_p = submit.sampling.min_p
+        self.top_p = _single(submit.sampling.top_p)
+        self.min_p = _single(submit.sampling.min_p)
         self.seed = submit.sampling.seed & _SEED_MASK
 
     @property
@@ -102,6 +103,11 @@ class Generation:
         if adjustment is not None:
             adjustment.push(token)
             self.text.stops = adjustment.generated > adjustment.min_tokens
+
+
+def _single(value: float) -> float:
+    """Rounded to single precision, as many rows are sampled: one alone is drawn no differently."""
+    return float(np.float32(value))
 
 
 class Scoring:

@@ -1,4 +1,6 @@
-"""Samples tokens: logits (B, V) and each row's parameters in, one token per row out, in one pass.
+"""Samples tokens: logits (B, V) and each row's parameters in, one token per row out.
+
+Many rows are drawn in one pass, few of them one by one, which takes less time: the same tokens.
 
 Temperature comes first; then top-k, top-p over what top-k left, and min-p relative to the best
 filter the tempered distribution; one uniform number per row picks from what remains. Exact: no
@@ -32,12 +34,16 @@ Ints = npt.NDArray[np.int64]
 UNREAL: Final = -1
 """In place of a token, for a row whose logits hold NaN or infinity, or exclude every token."""
 
+FEW: Final = 4
+"""So many rows at most are drawn one by one."""
 _BLOCK: Final = 256
 _FIRST: Final = 64
 _GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1: Final = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2: Final = np.uint64(0x94D049BB133111EB)
 _30, _27, _31, _11 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(11)
+_GOLDEN_INT, _MIX_1_INT, _MIX_2_INT = int(_GOLDEN), int(_MIX_1), int(_MIX_2)
+_ALL: Final = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +81,19 @@ def uniforms(seed: npt.NDArray[np.uint64], position: npt.NDArray[np.uint64]) -> 
     return (bits >> _11).astype(np.float64) * 2.0**-53
 
 
+def uniform(seed: int, position: int) -> float:
+    """The same for one (seed, position)."""
+    bits = _mixed((seed + _GOLDEN_INT) & _ALL)
+    return (_mixed((bits + (position + 1) * _GOLDEN_INT) & _ALL) >> 11) * 2.0**-53
+
+
+def _mixed(bits: int) -> int:
+    """`_mix` of one number, which NumPy takes ten times as long for."""
+    bits = ((bits ^ (bits >> 30)) * _MIX_1_INT) & _ALL
+    bits = ((bits ^ (bits >> 27)) * _MIX_2_INT) & _ALL
+    return bits ^ (bits >> 31)
+
+
 def _mix(bits: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     bits = (bits ^ (bits >> _30)) * _MIX_1
     bits = (bits ^ (bits >> _27)) * _MIX_2
@@ -85,34 +104,53 @@ def sample(logits: Floats, rows: Rows) -> Ints:
     """One token per row of logits (B, V), or `UNREAL`."""
     greedy = rows.temperature <= 0
     if greedy.all():
-        return most_likely(logits)
-    tokens = np.empty(len(logits), np.int64)
-    for place in np.flatnonzero(greedy):
-        tokens[place] = most_likely(logits[place : place + 1])[0]
+        return np.array(most_likely(logits), np.int64)
     picks = uniforms(rows.seed, rows.position)
     limited = ~greedy & (rows.top_k > 0) & (rows.top_k < logits.shape[1])
+    if len(logits) <= FEW:
+        limited[:] = False
     if limited.all():
         return _limited(logits, rows.top_k, rows, picks)
+    tokens = np.empty(len(logits), np.int64)
     if limited.any():
         places = np.flatnonzero(limited)
         part = _part(rows, places)
         tokens[places] = _limited(logits[places], part.top_k, part, picks[places])
-    for place in np.flatnonzero(~greedy & ~limited):
-        tokens[place] = _unlimited(
+    for place in np.flatnonzero(~limited):
+        tokens[place] = draw(
             logits[place],
-            float(rows.temperature[place]),
-            float(rows.top_p[place]),
-            float(rows.min_p[place]),
-            float(picks[place]),
+            temperature=float(rows.temperature[place]),
+            top_k=int(rows.top_k[place]),
+            top_p=float(rows.top_p[place]),
+            min_p=float(rows.min_p[place]),
+            pick=float(picks[place]),
         )
     return tokens
 
 
-def most_likely(logits: Floats) -> Ints:
+def draw(
+    logits: Floats, *, temperature: float, top_k: int, top_p: float, min_p: float, pick: float
+) -> int:
+    """A token for one row (V,), or `UNREAL`; `pick` is its `uniform` number."""
+    if temperature <= 0:
+        return most_likely(logits[None])[0]
+    peak = float(logits.max())
+    if not math.isfinite(peak):
+        return UNREAL
+    if 0 < top_k < len(logits):
+        ids, values = _head(logits, top_k)
+        weights = np.exp((values - peak) / temperature)
+        return _pick(ids, weights, weights.cumsum()[-1], top_p, min_p, pick)
+    return _unlimited(logits, peak, temperature, top_p, min_p, pick)
+
+
+def most_likely(logits: Floats) -> list[int]:
     """The most likely token of each row, or `UNREAL`; NaN counts as the largest number here."""
-    tokens = np.asarray(logits.argmax(axis=1), np.int64)
-    peaks = logits[np.arange(len(tokens)), tokens]
-    return np.where(np.isfinite(peaks), tokens, UNREAL)
+    tokens: list[int] = logits.argmax(axis=1).tolist()
+    return [
+        token if math.isfinite(logits.item(row, token)) else UNREAL
+        for row, token in enumerate(tokens)
+    ]
 
 
 def _part(rows: Rows, places: Ints) -> Rows:
@@ -153,15 +191,21 @@ def _best(logits: Floats, k: Ints, maxima: Floats) -> tuple[Ints, Doubles]:
 def _maxima(logits: Floats, k: Ints) -> Floats:
     """Each row's maxima of disjoint blocks, ascending, NaN last; rather more than k of them."""
     rows, size = logits.shape
-    block = _BLOCK
-    while block > 1 and size // block < 2 * int(k.max()):
-        block //= 2
+    block = _block(size, int(k.max()))
     whole = size // block
     maxima = logits[:, : whole * block].reshape(rows, whole, block).max(axis=2)
     if whole * block < size:
         rest = logits[:, whole * block :].max(axis=1, keepdims=True)
         maxima = np.concatenate((maxima, rest), axis=1)
     return np.sort(maxima, axis=1)
+
+
+def _block(size: int, k: int) -> int:
+    """The length of the blocks."""
+    block = _BLOCK
+    while block > 1 and size // block < 2 * k:
+        block //= 2
+    return block
 
 
 def _limited(logits: Floats, k: Ints, rows: Rows, picks: Doubles) -> Ints:
@@ -218,11 +262,36 @@ def _keep(weights: Doubles, total: Doubles, top_p: Floats, min_p: Floats) -> Dou
     return np.where(nucleus, weights, 0.0)
 
 
-def _unlimited(logits: Floats, temperature: float, top_p: float, min_p: float, pick: float) -> int:
+def _head(logits: Floats, k: int) -> tuple[Ints, Doubles]:
+    """The k best tokens of a row (V,), best first, ties by token, as `best` finds them."""
+    block = _block(len(logits), k)
+    maxima = logits[: len(logits) // block * block].reshape(-1, block).max(axis=1)
+    at = max(len(maxima) - k, 0)
+    ids = np.flatnonzero(logits >= np.partition(maxima, at)[at])
+    values = logits[ids].astype(np.float64)
+    order = np.argsort(-values, kind="stable")[:k]
+    return ids[order], values[order]
+
+
+def _pick(
+    ids: Ints, weights: Doubles, total: float, top_p: float, min_p: float, pick: float
+) -> int:
+    """Filter and pick among the best tokens of a row, whose weights are sorted, the first is 1."""
+    if top_p < 1 or min_p > 0:
+        kept = weights >= min_p
+        if top_p < 1:
+            kept &= weights.cumsum() - weights < top_p * total
+        kept[0] = True
+        weights = np.where(kept, weights, 0.0)
+    ladder = weights.cumsum()
+    column = int(ladder.searchsorted(pick * ladder[-1], side="right"))
+    return int(ids[min(column, int(np.count_nonzero(weights)) - 1)])
+
+
+def _unlimited(
+    logits: Floats, peak: float, temperature: float, top_p: float, min_p: float, pick: float
+) -> int:
     """A row without top-k: the normaliser runs over the whole vocabulary."""
-    peak = float(logits.max())
-    if not math.isfinite(peak):
-        return UNREAL
     weights = np.exp((logits.astype(np.float64) - peak) / temperature)
     if min_p <= 0 and top_p >= 1:
         ladder = weights.cumsum()
@@ -231,18 +300,12 @@ def _unlimited(logits: Floats, temperature: float, top_p: float, min_p: float, p
     size = len(logits)
     k = min(_FIRST, size)
     while True:
-        ids, values = best(logits[None], np.array([k]))
-        head = np.exp((values - values[:, :1]) / temperature)
-        enough = head.sum() >= top_p * total if top_p < 1 else head[0, -1] < min_p
+        ids, values = _head(logits, k)
+        head = np.exp((values - peak) / temperature)
+        enough = head.sum() >= top_p * total if top_p < 1 else head[-1] < min_p
         if enough or k == size:
-            break
+            return _pick(ids, head, total, top_p, min_p, pick)
         k = min(k * 8, size)
-    kept = _keep(
-        head, np.array([total]), np.array([top_p], np.float32), np.array([min_p], np.float32)
-    )
-    ladder = kept[0].cumsum()
-    column = int(np.searchsorted(ladder, pick * ladder[-1], side="right"))
-    return int(ids[0, min(column, int((kept[0] > 0).sum()) - 1)])
 
 
 def likely(logits: Floats, token: int, top: int) -> Likely:

@@ -17,6 +17,8 @@ from engine.serving.llama.context import Batch
 from engine.serving.llama.vocabulary import Vocabulary
 from engine.serving.step_plan import Plan, Row
 
+Work = Generation | Scoring
+
 
 class Gained(NamedTuple):
     """What the rows of a step gained.
@@ -29,19 +31,20 @@ class Gained(NamedTuple):
     deltas: list[wire.Delta]
     ended: list[tuple[Generation, str]]
     scored: list[Scoring]
-    broken: list[Generation | Scoring]
+    broken: list[Work]
     unmatched: list[Generation]
 
 
-def fill(batch: Batch, plan: Plan, works: Mapping[int, Generation | Scoring]) -> list[Row]:
+def fill(batch: Batch, plan: Plan, works: Mapping[int, Work]) -> list[tuple[Row, Work]]:
     """Write the plan into the batch; return the rows that give logits, in order."""
     if not plan.prefill:
-        count = len(plan.rows)
-        batch.tokens[:count] = [works[row.sequence.id].tokens[-1] for row in plan.rows]
-        batch.positions[:count] = [row.start for row in plan.rows]
-        batch.slots[:count] = [row.sequence.slot for row in plan.rows]
-        batch.wanted[:count] = 1
-        return list(plan.rows)
+        rows = [(row, works[row.sequence.id]) for row in plan.rows]
+        for at, ((sequence, start, _, _), work) in enumerate(rows):
+            batch.tokens[at] = work.tokens[-1]
+            batch.positions[at] = start
+            batch.slots[at] = sequence.slot
+            batch.wanted[at] = 1
+        return rows
     at = 0
     for sequence, start, count, outputs in plan.rows:
         end = at + count
@@ -51,18 +54,20 @@ def fill(batch: Batch, plan: Plan, works: Mapping[int, Generation | Scoring]) ->
         batch.wanted[at:end] = 0
         batch.wanted[end - outputs : end] = 1
         at = end
-    return [row for row in plan.rows if row.outputs]
+    return [(row, works[row.sequence.id]) for row in plan.rows if row.outputs]
 
 
-def matchers(rows: Sequence[Row], works: Mapping[int, Generation | Scoring]) -> list[Matcher]:
+def matchers(rows: Sequence[tuple[Row, Work]]) -> list[Matcher]:
     """Those of the rows that give logits, in order; their masks are for `read`."""
-    found = [work for row in rows if isinstance(work := works[row.sequence.id], Generation)]
-    return [one.matcher for one in found if one.matcher is not None and one.matcher.active]
+    return [
+        work.matcher
+        for _, work in rows
+        if isinstance(work, Generation) and work.matcher is not None and work.matcher.active
+    ]
 
 
 def read(
-    rows: Sequence[Row],
-    works: Mapping[int, Generation | Scoring],
+    rows: Sequence[tuple[Row, Work]],
     logits: sampling.Floats | sampling.Best,
     vocabulary: Vocabulary,
     masks: Masks | None = None,
@@ -73,15 +78,14 @@ def read(
     """
     gained = Gained([], [], [], [], [])
     if isinstance(logits, sampling.Best):
-        plain = [work for row in rows if isinstance(work := works[row.sequence.id], Generation)]
+        plain = [work for _, work in rows if isinstance(work, Generation)]
         picked = sampling.among(logits, _parameters(plain))
         _take(plain, picked.tolist(), logits.logits, {}, vocabulary, gained)
         return gained
     generations: list[Generation] = []
     places: list[int] = []
     at = 0
-    for row in rows:
-        work = works[row.sequence.id]
+    for row, work in rows:
         if isinstance(work, Generation):
             generations.append(work)
             places.append(at)
@@ -91,8 +95,7 @@ def read(
     if generations:
         chosen = logits if len(places) == at else logits[places]
         raw = _change(generations, chosen, masks, vocabulary)
-        picked = _sample(generations, chosen)
-        _take(generations, picked.tolist(), chosen, raw, vocabulary, gained)
+        _take(generations, _sample(generations, chosen), chosen, raw, vocabulary, gained)
     return gained
 
 
@@ -143,11 +146,23 @@ def _change(
     return raw
 
 
-def _sample(generations: Sequence[Generation], logits: sampling.Floats) -> sampling.Ints:
-    """A token for each row; greedy ones alone need no arrays of parameters."""
+def _sample(generations: Sequence[Generation], logits: sampling.Floats) -> list[int]:
+    """A token for each row; a few, or greedy ones alone, need no arrays of parameters."""
     if all(generation.temperature <= 0 for generation in generations):
         return sampling.most_likely(logits)
-    return sampling.sample(logits, _parameters(generations))
+    if len(generations) <= sampling.FEW:
+        return [
+            sampling.draw(
+                row,
+                temperature=g.temperature,
+                top_k=g.top_k,
+                top_p=g.top_p,
+                min_p=g.min_p,
+                pick=sampling.uniform(g.seed, len(g.tokens)),
+            )
+            for row, g in zip(logits, generations, strict=True)
+        ]
+    return list(map(int, sampling.sample(logits, _parameters(generations))))
 
 
 def _parameters(generations: Sequence[Generation]) -> sampling.Rows:

@@ -261,11 +261,11 @@ class Worker:
             for move in plan.moves:
                 context.move(*move)
             rows = step_io.fill(context.batch, plan, self._works)
-            outputs = sum(row.outputs for row in rows)
+            outputs = sum(row.outputs for row, _ in rows)
             self._computing(plan.adapter)
-            masks = self._constraints.begin(step_io.matchers(rows, self._works))
+            masks = self._constraints.begin(step_io.matchers(rows))
             knob = self._scheduler.knobs.backend_sampling
-            works = (self._works[row.sequence.id] for row in rows)
+            works = (work for _, work in rows)
             filters = self._device_filter.set(knob, plan.adapter, context, works)
             decode = context.decode_best if filters else context.decode
             logits = decode(plan.decode + plan.prefill, outputs)
@@ -277,7 +277,7 @@ class Worker:
             for row in plan.rows:
                 self._fail(row.sequence, str(fault))
             return
-        gained = step_io.read(rows, self._works, logits, self._vocabulary, masks)
+        gained = step_io.read(rows, logits, self._vocabulary, masks)
         now = self._now_us()
         busy = self._link.busy_us(now)
         ended = [work.sequence for work, _ in gained.ended]
@@ -287,9 +287,10 @@ class Worker:
         for sequence in ended:
             del self._works[sequence.id]
         self._link.finished += [generation.finished(work, reason) for work, reason in gained.ended]
-        raw, hides = self._vocabulary.raw, self._vocabulary.hides
-        self._link.news += [work.scored(raw, hides) for work in gained.scored]
-        self._known.remember(gained.scored, reuse=bool(self._scheduler.knobs.prefix_cache))
+        if gained.scored:
+            raw, hides = self._vocabulary.raw, self._vocabulary.hides
+            self._link.news += [work.scored(raw, hides) for work in gained.scored]
+            self._known.remember(gained.scored, reuse=bool(self._scheduler.knobs.prefix_cache))
         if gained.broken:
             context.cleanse({work.sequence.slot for work in gained.broken})
         for work in gained.broken:

@@ -216,6 +216,29 @@ def test_a_row_is_drawn_alike_alone_in_company_and_in_any_order(
     assert shuffled == [together[row] for row in order]
 
 
+@settings(deadline=None, max_examples=40)
+@given(distinct | tied, ways, st.integers(sampling.FEW + 1, 9))
+def test_a_row_alone_is_drawn_as_many_rows_are(logits: Floats, way: Way, count: int) -> None:
+    """One by one or in one pass, from single-precision parameters: the same token."""
+    (one, *others) = sampling.sample(np.repeat(logits[None], count, axis=0), rows(*[way] * count))
+    assert set(others) == {one}
+    assert one == sampling.draw(
+        logits,
+        temperature=float(np.float32(way.temperature)),
+        top_k=way.top_k,
+        top_p=float(np.float32(way.top_p)),
+        min_p=float(np.float32(way.min_p)),
+        pick=sampling.uniform(way.seed, way.position),
+    )
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
+def test_one_number_is_the_one_that_arrays_give(seed: int, position: int) -> None:
+    """Also where the sums wrap around."""
+    many = sampling.uniforms(np.array([seed], np.uint64), np.array([position], np.uint64))
+    assert many.tolist() == [sampling.uniform(seed, position)]
+
+
 def test_the_same_seed_and_position_give_the_same_number_anywhere() -> None:
     """And neighbours in either give another; all lie in [0, 1)."""
     seeds = np.arange(2000, dtype=np.uint64) // np.uint64(50)
