@@ -242,8 +242,10 @@ class LocalRun:
         self._batch.append(delta)
         if not self._streams:
             return
-        self._unread += len(delta.text) + _PER_LOGPROB * len(delta.logprobs)
-        self._unread += len(delta.reasoning) + sum(len(part.arguments) for part in delta.calls)
+        self._unread += len(delta.text) + len(delta.reasoning)
+        self._unread += _PER_LOGPROB * len(delta.logprobs)
+        if delta.calls:
+            self._unread += sum(len(part.arguments) for part in delta.calls)
         if self._unread > UNREAD_LIMIT:
             self.fail(
                 failures.Unavailable("the client read the stream too slowly", code="slow_reader")
