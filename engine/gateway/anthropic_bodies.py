@@ -7,6 +7,7 @@ tools are refused with their place. Imported by `engine.gateway.messages`.
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -23,6 +24,9 @@ UNCHANGING: Final[Mapping[str, tuple[object, ...]]] = {
     "mcp_servers": ([],),
 }
 """Fields that are not supported, with the values, beside null, that leave the answer unchanged."""
+
+BOUNDED: Final[Mapping[str, int]] = {"messages": 50_000}
+"""Fields that hold what a tool was called with, and how many lists and objects at the most."""
 
 _ROLES: Final = {"user": "user", "assistant": "assistant", "system": "user"}
 
@@ -138,12 +142,9 @@ class TokenCount(msgspec.Struct, kw_only=True):
         messages: list[job.Message] = []
         if self.system:
             messages.append(job.Message("system", _text(self.system, "system")))
-        for message in self._turns():
-            last = messages[-1] if messages else None
-            if last is not None and last.role == message.role != "tool":
-                messages[-1] = turns.joined(last, message)
-            else:
-                messages.append(message)
+        for role, group in groupby(self._turns(), key=lambda message: message.role):
+            said = [*group]
+            messages += said if role == "tool" else [turns.joined(said)]
         if all(message.role == "system" for message in messages):
             raise errors.invalid("messages", "none of them has content")
         last = messages[-1]

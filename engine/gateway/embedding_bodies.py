@@ -6,17 +6,19 @@ Imported by `engine.gateway.embeddings`.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, Literal, cast
 
 import msgspec
 from msgspec import Meta
 
 from engine.execution import job
-from engine.gateway import errors, prompt_fields, request_bodies, turns
+from engine.gateway import containers, errors, prompt_fields, request_bodies, turns
 
 INPUTS_LIMIT: Final = 2048
 """As OpenAI has it."""
 
+_PLAIN: Final = {int, str}
 _Name = Annotated[str, Meta(max_length=512)]
 _Tokens = Annotated[
     list[prompt_fields.Token | str], Meta(min_length=1, max_length=prompt_fields.TOKENS_LIMIT)
@@ -108,18 +110,26 @@ class Embeddings(_Untexted, kw_only=True):
         given = self.given
         if not isinstance(given, list):
             inputs = [_parts(given, "input")]
-        elif any(isinstance(each, int) for each in given):
-            inputs = [tuple(_part(each, f"input[{at}]") for at, each in enumerate(given))]
+        elif int in (kinds := set(map(type, given))):
+            plain = cast("tuple[str | int, ...]", tuple(given))
+            inputs = [plain if kinds <= _PLAIN else _mixed(given)]
+        elif len(given) > INPUTS_LIMIT:
+            what = f"{len(given)} inputs were sent, the limit is {INPUTS_LIMIT}; send several"
+            raise errors.invalid("input", f"{what} requests")
         else:
             inputs = [_parts(each, f"input[{at}]") for at, each in enumerate(given)]
-        if len(inputs) > INPUTS_LIMIT:
-            what = f"{len(inputs)} inputs were sent, the limit is {INPUTS_LIMIT}; send several"
-            raise errors.invalid("input", f"{what} requests")
         return job.Embed(
             inputs=tuple(inputs),
             dimensions=self.dimensions or 0,
             norm=2 if self.embd_normalize is None else self.embd_normalize,
         )
+
+
+def _mixed(
+    given: Sequence[str | int | list[int | str] | InputContent],
+) -> tuple[str | int, ...]:
+    """One input of token ids, and texts in whatever form."""
+    return tuple(_part(each, f"input[{at}]") for at, each in enumerate(given))
 
 
 def _parts(given: str | int | list[int | str] | InputContent, where: str) -> tuple[str | int, ...]:
@@ -179,10 +189,10 @@ class Rerank(_Untexted, kw_only=True):
 EMBEDDINGS: Final = request_bodies.Reader(
     Embeddings,
     unchanging={"normalize": (True,), "truncate": ("NONE", False)},
-    bounded={"input"},
+    bounded={"input": containers.LIMIT},
 )
 RERANK: Final = request_bodies.Reader(
     Rerank,
     unchanging={"raw_scores": (True,), "truncate": (False,), "return_embeddings": (False,)},
-    bounded={"documents"},
+    bounded={"documents": containers.LIMIT},
 )

@@ -5,7 +5,7 @@ Imported by the modules of bodies.
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, cast
 
 import msgspec
 from msgspec import Meta
@@ -37,12 +37,12 @@ def prompts(prompt: Prompt) -> tuple[str | tuple[int, ...], ...]:
     if isinstance(prompt, str):
         return (prompt,)
     kind = type(prompt[0])
-    other = next((at for at, each in enumerate(prompt) if type(each) is not kind), None)
-    if other is not None:
+    if len(set(map(type, prompt))) > 1:
+        other = next(at for at, each in enumerate(prompt) if type(each) is not kind)
         what = "all of a list are texts, or all are tokens of one text, or all are lists of tokens"
         raise errors.invalid(f"prompt[{other}]", what)
     if kind is int:
-        return (tuple(token for token in prompt if isinstance(token, int)),)
+        return (cast("tuple[int, ...]", tuple(prompt)),)
     _count(len(prompt))
     return tuple(tuple(each) if isinstance(each, list) else str(each) for each in prompt)
 

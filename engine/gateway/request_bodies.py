@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
@@ -277,13 +278,14 @@ class Reader:
         *,
         ignored: Collection[str] = _IGNORED,
         unchanging: Mapping[str, tuple[object, ...]] = _UNCHANGING,
-        bounded: Collection[str] = (),
+        bounded: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         """`ignored` and `unchanging` are the tables of the dialect's fields without support.
 
-        `bounded` are other fields than those of free form that may be made of many containers.
+        `bounded` are other fields than those of free form that may be made of many containers,
+        with how many at the most.
         """
-        self._bounded = _FREE.union(bounded)
+        self._bounded = {**dict.fromkeys(_FREE, containers.LIMIT), **bounded}
         self._ignored = ignored
         self._unchanging = unchanging
         self.body = body
@@ -299,14 +301,7 @@ class Reader:
         try:
             fields = _top.decode(raw)
             for name, value in fields.items():
-                if name not in self._known:
-                    self._check_unsupported(name, value)
-                elif name in self._bounded:
-                    containers.check(name, value)
-                elif name == "prompt":
-                    prompt_fields.check(value)
-                elif name == "logit_bias":
-                    sampling_fields.check_biases(value)
+                self._check(name, value)
             return self._decoder.decode(_encode(fields))  # a name that came twice, only once
         except msgspec.ValidationError as error:
             raise _invalid(error) from error
@@ -322,6 +317,19 @@ class Reader:
         except RecursionError as error:
             message = "The JSON body of your request is nested too deeply."
             raise errors.BadRequest(message, code="invalid_json") from error
+
+    def _check(self, name: str, value: msgspec.Raw) -> None:
+        """Refuse a field that cannot be decoded, or would take long."""
+        if name not in self._known:
+            self._check_unsupported(name, value)
+        elif name in self._bounded:
+            containers.check(name, value, self._bounded[name])
+            if name in _FREE:
+                containers.check_values(name, value)
+        elif name == "prompt":
+            prompt_fields.check(value)
+        elif name == "logit_bias":
+            sampling_fields.check_biases(value)
 
     def _check_unsupported(self, name: str, raw: msgspec.Raw) -> None:
         """Refuse a field unless ignoring it leaves the answer unchanged.

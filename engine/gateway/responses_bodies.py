@@ -16,8 +16,8 @@ from engine.execution import job
 from engine.gateway import constraint_fields, errors, response_tools, tool_bodies, turns
 
 IGNORED: Final = frozenset((
-    "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "include",
-    "store", "stream_options", "client_metadata",
+    "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "store",
+    "stream_options", "client_metadata",
 ))  # fmt: skip
 """Fields whose value never changes the answer. What is stored is the service's to say."""
 
@@ -35,6 +35,7 @@ UNCHANGING: Final[Mapping[str, tuple[object, ...]]] = {
 
 _Name = Annotated[str, Meta(max_length=512)]
 _Share = Annotated[float, Meta(ge=0, le=1)]
+_LOGPROBS: Final = "message.output_text.logprobs"
 _TEXTS: Final = frozenset(("input_text", "output_text", "text", "summary_text", "reasoning_text"))
 
 
@@ -104,6 +105,8 @@ class Response(msgspec.Struct, kw_only=True):
     user: _Name | None = None
     prompt_variables: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None
+    include: Annotated[list[str], Meta(max_length=64)] | None = None
+    """Clients ask for encrypted reasoning and the like without need; nothing is included."""
 
     def conversation(self, past: Sequence[job.Message]) -> job.Chat:
         """The conversation that continues `past`.
@@ -132,8 +135,13 @@ class Response(msgspec.Struct, kw_only=True):
         """What the caller sets.
 
         Raises:
-            BadRequest: the format of the text has no schema that can be held.
+            BadRequest: the format of the text has no schema that can be held, or
+                log-probabilities are to be included.
         """
+        if _LOGPROBS in (self.include or ()):
+            raise errors.unsupported(
+                "include", "log-probabilities are not given here; ask /v1/chat/completions"
+            )
         form = (self.text and self.text.format) or TextFormat()
         return job.Options(
             temperature=self.temperature,
@@ -148,7 +156,7 @@ def _messages(input: str | Sequence[InputItem], made: Container[str]) -> Iterato
     if isinstance(input, str):
         yield job.Message("user", input)
         return
-    turn: job.Message | None = None
+    turn: list[job.Message] = []
     known = {item.call_id for item in input if item.type == "function_call"}
     for place, item in enumerate(input):
         where = f"input[{place}]"
@@ -157,14 +165,14 @@ def _messages(input: str | Sequence[InputItem], made: Container[str]) -> Iterato
             if message.call_id not in made and message.call_id not in known:
                 raise errors.invalid(f"{where}.call_id", "no call has this id")
         elif message.role == "assistant":
-            turn = message if turn is None else turns.joined(turn, message)
+            turn.append(message)
             continue
-        if turn is not None:
-            yield turn
-            turn = None
+        if turn:
+            yield turns.joined(turn)
+            turn = []
         yield message
-    if turn is not None:
-        yield turn
+    if turn:
+        yield turns.joined(turn)
 
 
 def _message(item: InputItem, where: str) -> job.Message:

@@ -18,7 +18,8 @@ _REPEAT_LAST_N: Final = 64
 
 _Share = Annotated[float, Meta(ge=0, le=1)]
 _Penalty = Annotated[float, Meta(ge=-2, le=2)]
-_Factor = Annotated[float, Meta(gt=0, le=10)]
+_Factor = Annotated[float, Meta(ge=0.01, le=10)]
+"""A smaller one would make logits infinite: the model's fault, as far as a worker can tell."""
 _Biases = Annotated[
     dict[Annotated[int, Meta(ge=0, le=2**31 - 1)], Annotated[float, Meta(ge=-100, le=100)]],
     Meta(max_length=BIASES_LIMIT),

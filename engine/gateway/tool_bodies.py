@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from engine.execution import cut_arguments, job
-from engine.gateway import errors
+from engine.gateway import containers, errors
 
 TOOLS_LIMIT: Final = 128
 CONTAINERS_LIMIT: Final = 1000
@@ -233,7 +233,8 @@ def _check_schema(schema: object, where: str, depth: int) -> None:
     if not depth:
         raise errors.invalid(where, f"a schema may be nested {_DEPTH} levels deep")
     kind = schema.get("type", "object")
-    if not all(each in _TYPES for each in (kind if isinstance(kind, list) else [kind])):
+    kinds = kind if isinstance(kind, list) else [kind]
+    if not all(isinstance(each, str) and each in _TYPES for each in kinds):
         raise errors.invalid(f"{where}.type", "this is no type of JSON schema")
     required = schema.get("required", [])
     if not (isinstance(required, list) and all(isinstance(each, str) for each in required)):
@@ -261,6 +262,9 @@ def _inside(schema: dict[str, Any], where: str) -> Iterator[tuple[str, object]]:
 
 def _object(arguments: str) -> str | None:
     """The object that arguments are, or begin; None for others, and what takes time to decode."""
-    if arguments.count("[") + arguments.count("{") > CONTAINERS_LIMIT:
+    count = arguments.count("[") + arguments.count("{")
+    if count > CONTAINERS_LIMIT:
+        return None
+    if count > containers.DEPTH and containers.deep(arguments.encode("utf-8", "replace")):
         return None
     return cut_arguments.whole(arguments)

@@ -5,6 +5,7 @@ Imported by the bodies of requests.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -90,8 +91,13 @@ class Turn(msgspec.Struct, gc=False):
             )
 
 
-def joined(first: job.Message, second: job.Message) -> job.Message:
-    """Two messages of one role as one, their texts on lines of their own."""
-    content = "\n".join(each for each in (first.content, second.content) if each)
-    reasoning = "\n".join(each for each in (first.reasoning, second.reasoning) if each)
-    return job.Message(first.role, content, reasoning, (*first.calls, *second.calls))
+def joined(messages: Sequence[job.Message]) -> job.Message:
+    """Messages of one role as one, their texts on lines of their own."""
+    if len(messages) == 1:
+        return messages[0]
+    return job.Message(
+        messages[0].role,
+        "\n".join(each.content for each in messages if each.content),
+        "\n".join(each.reasoning for each in messages if each.reasoning),
+        tuple(call for each in messages for call in each.calls),
+    )

@@ -91,3 +91,38 @@ async def bodies_of_empty_lists(target: Target) -> str:
     chat = {"model": "ops", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
     request = post(target, chat | {"chat_template_kwargs": arguments}, CHAT)
     return await _send(target, request)
+
+
+@attack.attack
+async def tokens_to_be_spelled(target: Target) -> str:
+    """A million of them, which a worker spells between two steps."""
+    body = b'{"model":"ops","tokens":[' + b"0," * 900_000 + b"0]}"
+    return await _send(target, head(target, len(body), path="/detokenize") + body)
+
+
+@attack.attack
+async def messages_of_one_turn(target: Target) -> str:
+    """Ten thousand of a user, which are joined."""
+    message = {"role": "user", "content": "x" * 150}
+    document = {"model": "ops", "max_tokens": 1, "messages": [message] * 10_000}
+    return await _send(target, post(target, document, "/v1/messages"))
+
+
+@attack.attack
+async def tools_of_many_values(target: Target) -> str:
+    """A schema with a million values, which a call has to match."""
+    parameters = {"type": "object", "properties": {"a": {"enum": [1] * 900_000}}}
+    tool = {"type": "function", "function": {"name": "f", "parameters": parameters}}
+    message = {"role": "user", "content": "Order"}
+    chat = _chat([message], tools=[tool], tool_choice="required")
+    return await _send(target, post(target, chat, CHAT))
+
+
+@attack.attack
+async def many_choices_with_penalties(target: Target) -> str:
+    """Of a prompt that nearly fills the context, counted for each of them."""
+    document = {
+        "model": "ops", "prompt": [17] * 500, "n": 128, "max_tokens": 1,
+        "repetition_penalty": 1.1, "repeat_last_n": 499,
+    }  # fmt: skip
+    return await _send(target, post(target, document), clients=1)

@@ -7,7 +7,7 @@ import gc
 import json
 import sys
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -17,12 +17,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
-from engine.gateway import containers, embedding_bodies, errors, request_bodies, service_paths
+from engine.chat_syntax import families, forced
+from engine.gateway import (
+    anthropic_bodies,
+    containers,
+    embedding_bodies,
+    errors,
+    request_bodies,
+    responses_bodies,
+    service_paths,
+)
 from engine.gateway.context import Context
 
 CHAT = request_bodies.Reader(request_bodies.Chat)
 COMPLETION = request_bodies.Reader(request_bodies.Completion)
 FEEDBACK = request_bodies.Reader(request_bodies.Feedback)
+MESSAGE = request_bodies.Reader(anthropic_bodies.Message, bounded=anthropic_bodies.BOUNDED)
+RESPONSE = request_bodies.Reader(responses_bodies.Response)
 BEGUN = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "Yes"}]
 HI = {"model": "ops", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -70,6 +81,8 @@ def refused(reader: request_bodies.Reader, raw: bytes) -> errors.BadRequest:
         ({"frequency_penalty": 2.1}, "invalid_value", "frequency_penalty"),
         ({"presence_penalty": -3}, "invalid_value", "presence_penalty"),
         ({"repetition_penalty": 0}, "invalid_value", "repetition_penalty"),
+        ({"repetition_penalty": 1e-40}, "invalid_value", "repetition_penalty"),
+        ({"repeat_penalty": 1e-3}, "invalid_value", "repeat_penalty"),
         ({"repeat_last_n": -2}, "invalid_value", "repeat_last_n"),
         ({"min_tokens": -1}, "invalid_value", "min_tokens"),
         ({"logit_bias": {"5": 100.5}}, "invalid_value", "logit_bias"),
@@ -425,6 +438,20 @@ def test_lists_and_objects_are_counted_without_those_in_texts(value: object) -> 
     assert containers.count(msgspec.Raw(json.dumps(value).encode())) == opened(value)
 
 
+def depth(value: object) -> int:
+    """How many lists and objects are within each other."""
+    inner = list(value.values()) if isinstance(value, dict) else value
+    return 1 + max(map(depth, inner), default=0) if isinstance(inner, list) else 0
+
+
+@given(json_values, st.integers(1, 4))
+def test_depth_is_that_of_lists_and_objects_without_those_in_texts(
+    value: object, most: int
+) -> None:
+    """However texts are escaped."""
+    assert containers.deep(json.dumps(value).encode(), most) == (depth(value) > most)
+
+
 @given(st.binary(max_size=200))
 def test_no_bytes_do_anything_but_decode_or_be_refused(raw: bytes) -> None:
     """Whatever comes in."""
@@ -472,32 +499,105 @@ def test_what_would_take_long_to_decode_is_refused_before_it_is(
     assert sys.getallocatedblocks() - before < 1000
 
 
+def calls(work: Callable[[], object], name: str | None = None) -> int:
+    """How many functions are called, or how many of this name."""
+    found = 0
+
+    def count(frame: Any, event: str, argument: Any) -> None:
+        nonlocal found
+        if event in {"call", "c_call"}:
+            called = frame.f_code.co_name if event == "call" else argument.__name__
+            found += name in {None, called}
+
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return found
+
+
 def test_a_message_costs_few_calls() -> None:
     """Ten thousand of them may come in one body, and nothing else happens meanwhile."""
     many = [{"role": "user", "content": ""}] * 1000
     body = CHAT.read(msgspec.json.encode(HI | {"messages": many}))
-    calls = 0
+    assert calls(body.input) < 4 * len(many)
 
-    def count(_frame: object, event: str, _argument: object) -> None:
-        nonlocal calls
-        calls += event in {"call", "c_call"}
 
-    sys.setprofile(count)
-    try:
-        body.input()
-    finally:
-        sys.setprofile(None)
-    assert calls < 4 * len(many)
+def test_messages_of_one_turn_are_joined_once() -> None:
+    """Ten thousand, each joined to all before it, held up the gateway for a quarter of a second."""
+    said = [{"role": "assistant", "content": "x"}] * 100
+    message = msgspec.json.encode({"model": "m", "max_tokens": 1, "messages": said})
+    whole = MESSAGE.read(message)
+    assert calls(whole.input, "join") < 10
+    assert [each.content for each in whole.input().messages] == ["\n".join("x" * 100)]
+    response = RESPONSE.read(msgspec.json.encode({"model": "m", "input": said}))
+    assert calls(lambda: response.conversation(()), "join") < 10
+    assert [each.content for each in response.conversation(()).messages] == ["\n".join("x" * 100)]
+
+
+@pytest.mark.parametrize(
+    ("reader", "field", "value"),
+    [
+        (COMPLETION, "prompt", [1] * 1000),
+        (embedding_bodies.EMBEDDINGS, "input", [1] * 1000),
+        (embedding_bodies.EMBEDDINGS, "input", [*[1] * 1000, "a"]),
+    ],
+    ids=["prompt", "input", "mixed input"],
+)
+def test_tokens_cost_no_calls(reader: request_bodies.Reader, field: str, value: object) -> None:
+    """A million may come in one body, and nothing else happens meanwhile."""
+    body = reader.read(json.dumps({field: value}).encode())
+    assert calls(body.input) < 50
+
+
+def test_too_many_inputs_are_refused_before_each_is_looked_at() -> None:
+    """Two megabytes of empty texts are six hundred thousand."""
+    body = embedding_bodies.EMBEDDINGS.read(json.dumps({"input": [""] * 5000}).encode())
+
+    def read() -> None:
+        assert caught(body.input).param == "input"
+
+    assert calls(read) < 100
+
+
+ANYTHING: list[tuple[type[msgspec.Struct], Mapping[str, int]]] = [
+    (request_bodies.Chat, {}),
+    (request_bodies.Completion, {}),
+    (anthropic_bodies.Message, anthropic_bodies.BOUNDED),
+    (responses_bodies.Response, {}),
+]
 
 
 def test_every_field_that_may_hold_anything_is_bounded() -> None:
-    """A new one, too."""
-    for body in (request_bodies.Chat, request_bodies.Completion):
+    """In the number of lists and objects, in their depth, and in values; a new one, too."""
+    deep = b"[" * 600 + b"]" * 600
+    many = {"lists": b"[" + b"[]," * 50_000 + b"[]]", "values": b"[" + b"1," * 50_001 + b"1]"}
+    for body, bounded in ANYTHING:
+        reader = request_bodies.Reader(body, bounded=bounded)
         for field in msgspec.structs.fields(body):
-            if "Any" in str(field.type):
-                raw = msgspec.json.encode({"model": "ops", field.encode_name: {"a": [[]] * 10_000}})
-                reader = request_bodies.Reader(body)
-                assert refused(reader, raw).message.startswith(f"{field.encode_name} holds more")
+            if "Any" in str(field.type) or "Tool" in str(field.type):
+                for value in (deep, *many.values()):
+                    raw = b'{"%b":{"a":%b}}' % (field.encode_name.encode(), value)
+                    message = refused(reader, raw).message
+                    choice = field.encode_name == "tool_choice"
+                    assert choice or message.startswith(f"{field.encode_name} holds more")
+    use = b'{"type":"tool_use","id":"a","name":"f","input":{"a":%b}}' % deep
+    raw = b'{"messages":[{"role":"assistant","content":[%b]}]}' % use
+    assert refused(MESSAGE, raw).message.startswith("messages holds more")
+
+
+def test_what_is_not_too_deep_is_held_to_its_schema() -> None:
+    """Python's bound on recursion is not reached by what walks through a schema."""
+    innermost: object = 1
+    for _ in range(containers.DEPTH - 5):
+        innermost = {"default": innermost}
+    parameters = {"type": "object", "default": innermost}
+    tool = {"type": "function", "function": {"name": "f", "parameters": parameters}}
+    chat = CHAT.read(msgspec.json.encode(HI | {"tools": [tool]})).input()
+    schemas = {each.name: each.parameters for each in chat.tools}
+    made = forced.of(families.PLAIN, schemas, thinking=False)
+    assert made.grammar.count('"default"') == containers.DEPTH - 4
 
 
 @pytest.mark.parametrize(

@@ -139,3 +139,18 @@ def test_a_search_that_cannot_be_run_is_left_out_and_the_answer_shows_it() -> No
     chosen = msgspec.convert({**fields, "tool_choice": {"type": "web_search"}}, type(body))
     with pytest.raises(errors.BadRequest):
         chosen.conversation(())
+
+
+def test_log_probabilities_that_would_be_missing_are_refused() -> None:
+    """What an answer of OpenAI's need not have either is asked for in vain."""
+    fields: Any = {"model": "ops", "input": "Hello."}
+    reasoning = msgspec.convert(
+        {**fields, "include": ["reasoning.encrypted_content"]}, responses_bodies.Response
+    )
+    assert reasoning.options() == msgspec.convert(fields, responses_bodies.Response).options()
+    logprobs = msgspec.convert(
+        {**fields, "include": ["message.output_text.logprobs"]}, responses_bodies.Response
+    )
+    with pytest.raises(errors.BadRequest) as caught:
+        logprobs.options()
+    assert caught.value.param == "include"

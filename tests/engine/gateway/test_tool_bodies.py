@@ -77,6 +77,10 @@ def test_a_named_tool_is_required(sent: Any, choice: str, only: str) -> None:
         ({"tools": [tool(parameters={"type": "string"})]}, "tools[0].function.parameters.type"),
         ({"tools": [tool(parameters={"properties": {"a": {"type": "text"}}})]},
          "tools[0].function.parameters.properties.a.type"),
+        ({"tools": [tool(parameters={"properties": {"a": {"type": {}}}})]},
+         "tools[0].function.parameters.properties.a.type"),
+        ({"tools": [tool(parameters={"properties": {"a": {"type": ["null", []]}}})]},
+         "tools[0].function.parameters.properties.a.type"),
         ({"tools": [tool(parameters={"required": "a"})]},
          "tools[0].function.parameters.required"),
         ({"tools": [tool(parameters={"properties": {"a": {"anyOf": [1]}}})]},
@@ -96,6 +100,10 @@ def test_a_named_tool_is_required(sent: Any, choice: str, only: str) -> None:
          "messages[0].tool_calls[0].function.arguments"),
         ({"messages": [{"role": "assistant", "tool_calls": [
             {"id": "1", "function": {"name": "f", "arguments": "[" * 2000}}]}]},
+         "messages[0].tool_calls[0].function.arguments"),
+        ({"messages": [{"role": "assistant", "tool_calls": [
+            {"id": "1", "function": {"name": "f",
+                                     "arguments": '{"a":' + "[" * 600 + "]" * 600 + "}"}}]}]},
          "messages[0].tool_calls[0].function.arguments"),
     ],
 )  # fmt: skip
@@ -132,7 +140,7 @@ def test_only_the_tools_that_are_allowed_are_left() -> None:
 def test_a_schema_that_is_nested_without_end_is_refused() -> None:
     """Below the depth at which Python gives up."""
     schema: dict[str, Any] = {"type": "object"}
-    for _ in range(100):
+    for _ in range(70):
         schema = {"type": "object", "properties": {"a": schema}}
     with pytest.raises(errors.BadRequest, match="64 levels"):
         chat(tools=[tool(parameters=schema)])
