@@ -6,7 +6,6 @@ The other dialects' endpoints complete their bodies here as well. Planning and e
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
@@ -35,8 +34,6 @@ from storage.services import Service
 
 _CHAT: Final = request_bodies.Reader(request_bodies.Chat)
 _TEXT: Final = request_bodies.Reader(request_bodies.Completion)
-_LARGE_PIECE: Final = 4096
-"""Bytes after which other requests get their turn."""
 
 
 class Prompted(Protocol):
@@ -275,9 +272,4 @@ async def document(format: Document, answer: Answer) -> bytes:
     whole = not any(choice.logprobs or choice.echo for choice in answer.choices)
     if answer.vectors is None and whole:
         return format.whole(answer)
-    pieces: list[bytes] = []
-    for piece in format.pieces(answer):
-        pieces.append(piece)
-        if len(piece) > _LARGE_PIECE:
-            await asyncio.sleep(0)
-    return b"".join(pieces)
+    return await streaming.gathered(format.pieces(answer))

@@ -59,9 +59,9 @@ class Format(Document):
     def chunk(self, index: int, text: str, logprobs: Sequence[TokenLogprob]) -> bytes:
         """New text of a choice."""
 
-    def echoed(self, echo: Echoed) -> bytes:  # noqa: ARG002 only completions have it
-        """The prompt of a choice; it comes before everything else of it."""
-        return b""
+    def echoed(self, echo: Echoed) -> Iterator[bytes]:  # noqa: ARG002 only completions have it
+        """The prompt of a choice, in pieces; it comes before everything else of it."""
+        yield from ()
 
     def reasoning(self, index: int, text: str) -> bytes:  # noqa: ARG002 most dialects have none
         """New reasoning of a choice; it comes before the text."""

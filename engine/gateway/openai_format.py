@@ -41,7 +41,10 @@ _encode: Final = msgspec.json.Encoder().encode
 
 def quoted(value: object) -> bytes:
     """JSON without line separators; some readers split lines at U+2028."""
-    raw = _encode(value)
+    return _unbroken(_encode(value))
+
+
+def _unbroken(raw: bytes) -> bytes:
     if raw.isascii():
         return raw
     return _BREAKS.sub(lambda match: f"\\u{ord(match[0]):04x}", raw.decode()).encode()
@@ -201,17 +204,19 @@ class TextFormat(Completion):
         """Text has no role."""
         return b""
 
-    def echoed(self, echo: Echoed) -> bytes:
+    def echoed(self, echo: Echoed) -> Iterator[bytes]:
         """The prompt as text of the choice."""
-        return self._chunk(echo.index, echo.text, echo.tokens)
+        index = echo.index
+        yield self._start + b'{"index":%d,"text":%b,"logprobs":' % (index, quoted(echo.text))
+        if echo.tokens:
+            offsets = self._offsets.setdefault(index, TextOffsets())
+            yield from map(_unbroken, _logprob_pieces(echo.tokens, offsets))
+        else:
+            yield b"null"
+        yield b',"finish_reason":null}' + self._end
 
     def chunk(self, index: int, text: str, logprobs: Sequence[TokenLogprob]) -> bytes:
         """A piece of the text."""
-        return self._chunk(index, text, logprobs)
-
-    def _chunk(
-        self, index: int, text: str, logprobs: Sequence[TokenLogprob | PromptToken]
-    ) -> bytes:
         logprob_json = quoted(self._logprobs(index, logprobs)) if logprobs else b"null"
         return b'%b{"index":%d,"text":%b,"logprobs":%b,"finish_reason":null}%b' % (
             self._start, index, quoted(text), logprob_json, self._end
@@ -232,21 +237,9 @@ class TextFormat(Completion):
             *(choice.echo.tokens if choice.echo else ()),
             *choice.logprobs,
         ]
-        yield b'{"tokens":'
-        yield from _array(found, _token)
-        yield b',"token_logprobs":'
-        yield from _array(found, _value)
-        yield b',"top_logprobs":'
-        if any(one.top for one in found):
-            yield from _array(found, _top)
-        else:
-            yield b"null"
-        yield b',"text_offset":'
-        offsets = TextOffsets()
-        yield _encode([offsets.next(_shown(one)) for one in found])
-        yield b"}"
+        yield from _logprob_pieces(found, TextOffsets())
 
-    def _logprobs(self, index: int, found: Sequence[TokenLogprob | PromptToken]) -> dict[str, Any]:
+    def _logprobs(self, index: int, found: Sequence[TokenLogprob]) -> dict[str, Any]:
         offsets = self._offsets.setdefault(index, TextOffsets())
         return {
             "tokens": [_token(one) for one in found],
@@ -254,6 +247,24 @@ class TextFormat(Completion):
             "top_logprobs": [_top(one) for one in found] if any(one.top for one in found) else None,
             "text_offset": [offsets.next(_shown(one)) for one in found],
         }
+
+
+def _logprob_pieces(
+    found: Sequence[TokenLogprob | PromptToken], offsets: TextOffsets
+) -> Iterator[bytes]:
+    """The log-probabilities of text; `offsets` go on from what came before it."""
+    yield b'{"tokens":'
+    yield from _array(found, _token)
+    yield b',"token_logprobs":'
+    yield from _array(found, _value)
+    yield b',"top_logprobs":'
+    if any(one.top for one in found):
+        yield from _array(found, _top)
+    else:
+        yield b"null"
+    yield b',"text_offset":'
+    yield from _array(found, lambda one: offsets.next(_shown(one)))
+    yield b"}"
 
 
 def _token(one: TokenLogprob | PromptToken) -> str:

@@ -8,7 +8,7 @@ only: the backend bounds what waits for it. Imported by `engine.gateway.completi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from starlette.responses import Response
@@ -24,6 +24,8 @@ GONE: Final = 499
 """Status for a client that has disconnected; only logs could show it."""
 WAIT_S: Final = 2.0
 """After this long without an event a stream begins with a comment, and sends another."""
+TURN_BYTES: Final = 16 * 1024
+"""Of what is written at a time, before others get their turn: a fraction of a millisecond."""
 _WAITING: Final = b": waiting\n\n"
 
 
@@ -99,10 +101,10 @@ class Stream(Response):
                     await send({"type": "http.response.body", "body": _WAITING, "more_body": True})
                     events = await self._first.within(WAIT_S)
                 body = b"".join(format.opening(choice.index) for choice in execution.answer.choices)
-                body += chunks(format, events)
+                body += await self._written(events)
                 while not execution.answer.complete:
                     await send({"type": "http.response.body", "body": body, "more_body": True})
-                    body = chunks(format, await anext(execution))
+                    body = await self._written(await anext(execution))
                 body += format.closing(execution.answer)
             except failures.Failure as failure:
                 body = format.failed(errors.of(failure))
@@ -115,17 +117,37 @@ class Stream(Response):
             if self._over is not None:
                 self._over()
 
+    async def _written(self, events: tuple[Event, ...]) -> bytes:
+        """Events as chunks, the prompts that come back before all else."""
+        if not self._execution.job.echo:
+            return chunks(self._format, events)
+        echoes = (self._format.echoed(event) for event in events if isinstance(event, Echoed))
+        prompts = await gathered(piece for pieces in echoes for piece in pieces)
+        return prompts + chunks(self._format, events)
+
+
+async def gathered(pieces: Iterable[bytes]) -> bytes:
+    """All of them as one; others get their turn while a large one is made."""
+    made: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        made.append(piece)
+        size += len(piece)
+        if size > TURN_BYTES:
+            size = 0
+            await asyncio.sleep(0)
+    return b"".join(made)
+
 
 def chunks(format: Format, events: tuple[Event, ...]) -> bytes:
-    """Events as chunks: one with all the new text of a choice, one for its end."""
+    """Events as chunks: one with all the new text of a choice, one for its end. Without prompts."""
     if len(events) == 1 and isinstance(only := events[0], Delta):  # as nearly all batches are
         return _gained(format, only)
     gains: dict[int, list[Delta]] = {}
     for event in events:
         if isinstance(event, Delta):
             gains.setdefault(event.index, []).append(event)
-    parts = [format.echoed(event) for event in events if isinstance(event, Echoed)]
-    parts.extend(_gained(format, _joined(deltas)) for deltas in gains.values())
+    parts = [_gained(format, _joined(deltas)) for deltas in gains.values()]
     parts.extend(format.ending(event) for event in events if isinstance(event, Finished))
     return b"".join(parts)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable
 from typing import Any
 
 import pytest
@@ -14,8 +15,18 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.chat.chat_completion import ChoiceLogprobs
 
 from engine.execution.answers import Answer
-from engine.execution.job import CallDelta, Delta, Finished, Logprob, TokenLogprob
+from engine.execution.job import (
+    CallDelta,
+    Delta,
+    Echoed,
+    Finished,
+    Logprob,
+    PromptToken,
+    TokenLogprob,
+    Vectors,
+)
 from engine.gateway import completions, streaming
+from engine.gateway.embedding_format import EmbeddingFormat
 from engine.gateway.formats import Head
 from engine.gateway.openai_format import ChatFormat, TextFormat, quoted
 from tests.engine.execution import jobs
@@ -198,8 +209,8 @@ def test_a_long_answer_is_made_of_short_pieces(
             assert len(found.text_offset) == len(found.top_logprobs or ()) == tokens
 
 
-async def test_others_have_their_turn_while_a_long_answer_is_written() -> None:
-    """Between its pieces; the event loop is never held for all of it."""
+async def turns_beside(work: Awaitable[bytes]) -> int:
+    """How many turns of the event loop others have meanwhile."""
     turns = 0
 
     async def others() -> None:
@@ -209,6 +220,49 @@ async def test_others_have_their_turn_while_a_long_answer_is_written() -> None:
             await asyncio.sleep(0)
 
     beside = asyncio.create_task(others())
-    await completions.document(ChatFormat(HEAD), long_answer(640))
+    await work
     beside.cancel()
-    assert turns >= 20
+    return turns
+
+
+def long_prompt(tokens: int) -> Echoed:
+    """A prompt that comes back, with twenty alternatives for each of so many tokens."""
+    top = tuple(Logprob(f" {n}".encode(), -0.1 * n) for n in range(20))
+    rest = (PromptToken(b" \xe2\x80\xa8", -0.5, top) for _ in range(tokens - 1))
+    return Echoed(1, "x\u2028", (PromptToken(b"<s>", None, (), hidden=True), *rest))
+
+
+async def test_others_have_their_turn_while_a_long_answer_is_written() -> None:
+    """Between its pieces; the event loop is never held for all of it."""
+    made = completions.document(ChatFormat(HEAD), long_answer(640))
+    assert await turns_beside(made) >= 20
+
+
+async def test_others_have_their_turn_while_a_long_prompt_comes_back_in_a_stream() -> None:
+    """One of a hundred thousand tokens took a second."""
+    made = streaming.gathered(TextFormat(HEAD).echoed(long_prompt(640)))
+    assert await turns_beside(made) >= 8
+
+
+async def test_others_have_their_turn_between_many_short_vectors() -> None:
+    """None of which takes long by itself."""
+    made = Answer(jobs.job("a"), [])
+    made.add([Vectors(b"\0" * 4 * 64 * 2048, 64), Finished(0, "stop", 2048, 0, 0, 0)])
+    document = completions.document(EmbeddingFormat(HEAD, as_base64=False), made)
+    assert await turns_beside(document) >= 10
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 65])
+def test_a_prompt_in_a_stream_is_one_event(tokens: int) -> None:
+    """With all that a whole answer says of it; the answer's offsets go on from its end."""
+    format = TextFormat(HEAD)
+    raw = b"".join(format.echoed(long_prompt(tokens)))
+    assert len(raw.decode().splitlines()) == 2
+    (choice,) = event(raw)["choices"]
+    assert (choice["index"], choice["text"], choice["finish_reason"]) == (1, "x\u2028", None)
+    found = choice["logprobs"]
+    assert found["tokens"] == ["<s>", *[" \u2028"] * (tokens - 1)]
+    assert found["token_logprobs"] == [None, *[-0.5] * (tokens - 1)]
+    assert found["text_offset"] == [0, *range(0, 2 * tokens - 2, 2)]
+    (after,) = event(format.chunk(1, "y", [LOGPROB]))["choices"]
+    assert after["logprobs"]["text_offset"] == [2 * tokens - 2]
