@@ -98,7 +98,11 @@ class LocalBackend:
     async def spelled(self, release: Release, tokens: Sequence[int], within_s: float) -> Tokens:
         """As `protocol.Tokeniser.spelled`."""
         asked = wire.Detokenise(0, release.adapter, tuple(tokens), int(within_s * 1e6))
-        return await self._tokens(release, asked, Text(()))
+        try:
+            return await self._tokens(release, asked, Text(()))
+        except failures.Invalid as failure:
+            failure.param = "tokens" + (failure.param or "").removeprefix("prompt")
+            raise
 
     async def _tokens(
         self, release: Release, asked: wire.Tokenise | wire.Detokenise, input: Chat | Text

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from engine.backends import least_loaded, prefix_affinity
+from engine.backends import least_loaded
 from engine.backends.expected_starts import ExpectedStarts
 from engine.backends.pending import PENDING_LIMIT, PendingRequests, Receiver
-from engine.backends.prefix_affinity import Affinity
+from engine.backends.prefix_affinity import Affinity, Hashed
 from engine.backends.worker_client import Result, ResultReceiver, WorkerClient
 from engine.execution import failures
 from engine.prompting.chat_template import ChatTemplate
@@ -63,6 +63,7 @@ class Pool:
         self._abandoned: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._waiting = 0
         self._picked = -1
+        self._hashed = Hashed()
         self.deployment = deployment
         self.instances: dict[str, Instance] = {}
 
@@ -269,7 +270,7 @@ class Pool:
         clients = [each.client for each in instances]
         blocks: tuple[int, ...] = ()
         if len(instances) > 1 and isinstance(item, wire.Submit | wire.Score):
-            blocks = prefix_affinity.blocks(item)
+            blocks = self._hashed.of(item)
         shares = [each.affinity.share(blocks) for each in instances]
         loads = [client.load if client.serves(item.adapter) else None for client in clients]
         heard = [None if c.late_us else load for c, load in zip(clients, loads, strict=True)]

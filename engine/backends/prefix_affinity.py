@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import islice
 from typing import Final
 
 from engine.serving import wire
@@ -25,7 +26,8 @@ _KEPT: Final = 8192
 
 def blocks(item: wire.Submit | wire.Score) -> tuple[int, ...]:
     """The hashes of a prompt's whole blocks, for its adapter and its scope."""
-    tokens = tuple(token for segment in item.prompt for token in segment.tokens)
+    given = (token for segment in item.prompt for token in segment.tokens)
+    tokens = tuple(islice(given, TOKEN_BLOCK * _BLOCKS_MOST))
     prompt = tokens or "".join(segment.text for segment in item.prompt)
     size = TOKEN_BLOCK if tokens else BLOCK
     found: list[int] = []
@@ -34,6 +36,26 @@ def blocks(item: wire.Submit | wire.Score) -> tuple[int, ...]:
         before = hash((before, prompt[end - size : end]))
         found.append(before)
     return tuple(found)
+
+
+class Hashed:
+    """The blocks of the latest prompt: the choices of a request have the same one."""
+
+    def __init__(self) -> None:
+        """None yet."""
+        self._item: wire.Submit | wire.Score | None = None
+        self._blocks: tuple[int, ...] = ()
+
+    def of(self, item: wire.Submit | wire.Score) -> tuple[int, ...]:
+        """The blocks of a request."""
+        last = self._item
+        if last is None or last.prompt is not item.prompt or _whose(last) != _whose(item):
+            self._item, self._blocks = item, blocks(item)
+        return self._blocks
+
+
+def _whose(item: wire.Submit | wire.Score) -> tuple[str, str]:
+    return item.adapter, item.scope
 
 
 class Affinity:

@@ -104,7 +104,9 @@ async def read(
     request.state.id = context.new_id()
     key = await auth.key(request, context.catalog)
     with context.bodies.account(key) as account:
-        body: completions.Prompted = reader.read(await account.read(request))
+        raw = await account.read(request)
+        await account.turn()
+        body: completions.Prompted = reader.read(raw)
         if prepare is not None:
             body = await prepare(context, key, body)
         name = service_paths.named(context, request, body.model)

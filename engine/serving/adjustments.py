@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,28 +29,45 @@ _ROOM: Final = 64
 _Array = TypeVar("_Array", bound=npt.NDArray[np.generic])
 
 
+class Tally(NamedTuple):
+    """The distinct tokens of a text, how often each occurs, and the place of each in here."""
+
+    tokens: Ints
+    counts: Floats
+    places: dict[int, int]
+
+
+Tallied = Callable[[int], Tally]
+"""Tells the tally of a prompt within a window; the sequences of a request share it."""
+
+
+def tally(tokens: Sequence[int], window: int = -1) -> Tally:
+    """What occurs among the last `window` tokens, -1 for all."""
+    distinct, counts = np.unique(np.array(_last(tokens, window), np.int64), return_counts=True)
+    places = {token: place for place, token in enumerate(distinct.tolist())}
+    return Tally(distinct, counts.astype(np.float32), places)
+
+
+def _last(tokens: Sequence[int], window: int) -> Sequence[int]:
+    return tokens if window < 0 else tokens[max(0, len(tokens) - window) :]
+
+
 class Counts:
     """How often each token occurs among those pushed, or among the last `window` of them."""
 
     __slots__ = ("_counts", "_last", "_places", "_size", "_tokens")
 
-    def __init__(self, tokens: Iterable[int] = (), window: int = -1) -> None:
-        """Begin with `tokens`; a window of -1 forgets nothing."""
-        self._last: deque[int] | None = None if window < 0 else deque(maxlen=window)
-        self._tokens = np.zeros(_ROOM, np.int64)
-        self._counts = np.zeros(_ROOM, np.float32)
-        self._places: dict[int, int] = {}
-        self._size = 0
-        if self._last is not None:
-            for token in list(tokens)[-window:] if window else ():
-                self.push(token)
-            return
-        distinct, counts = np.unique(np.fromiter(tokens, np.int64), return_counts=True)
-        self._size = len(distinct)
+    def __init__(
+        self, tokens: Sequence[int] = (), window: int = -1, known: Tally | None = None
+    ) -> None:
+        """Begin with `tokens`; a window of -1 forgets nothing. `known` is their tally."""
+        self._last = None if window < 0 else deque(_last(tokens, window), maxlen=window)
+        begun = known or tally(tokens, window)
+        self._size = len(begun.tokens)
         room = max(_ROOM, 2 * self._size)
-        self._tokens = _grown(distinct, room)
-        self._counts = _grown(counts.astype(np.float32), room)
-        self._places = {token: place for place, token in enumerate(distinct.tolist())}
+        self._tokens = _grown(begun.tokens, room)
+        self._counts = _grown(begun.counts, room)
+        self._places = begun.places.copy()
 
     @property
     def tokens(self) -> Ints:
@@ -111,9 +128,16 @@ class Adjustment:
     )  # fmt: skip
 
     def __init__(
-        self, sampling: wire.Sampling, prompt: Sequence[int], ends: Collection[int]
+        self,
+        sampling: wire.Sampling,
+        prompt: Sequence[int],
+        ends: Collection[int],
+        tallied: Tallied | None = None,
     ) -> None:
-        """`ends` are the tokens that would end the sequence before `min_tokens`."""
+        """`ends` are the tokens that would end the sequence before `min_tokens`.
+
+        `tallied` is asked for the tally of the prompt within a window.
+        """
         self.biased = np.array([token for token, _ in sampling.logit_bias], np.int64)
         self.bias = np.array([bias for _, bias in sampling.logit_bias], np.float32)
         self.repetition = sampling.repetition_penalty
@@ -122,10 +146,12 @@ class Adjustment:
         window = sampling.repeat_last_n
         repeats = self.repetition != 1
         counts = bool(self.frequency or self.presence)
-        self.repeated = Counts(prompt, -1 if window is None else window) if repeats else None
+        within = -1 if window is None else window
+        known = tallied(within) if tallied and (repeats or window is not None) else None
+        self.repeated = Counts(prompt, within, known) if repeats else None
         self.counted: Counts | None = None
         if counts and window is not None:
-            self.counted = self.repeated or Counts(prompt, window)
+            self.counted = self.repeated or Counts(prompt, within, known)
         elif counts:
             self.counted = Counts()
         self.min_tokens = sampling.min_tokens
@@ -146,13 +172,18 @@ class Adjustment:
         return self.generated < self.min_tokens
 
 
-def of(sampling: wire.Sampling, prompt: Sequence[int], ends: Collection[int]) -> Adjustment | None:
-    """What changes a sequence's logits; None where nothing does."""
+def of(
+    sampling: wire.Sampling,
+    prompt: Sequence[int],
+    ends: Collection[int],
+    tallied: Tallied | None = None,
+) -> Adjustment | None:
+    """What changes a sequence's logits; None where nothing does. As `Adjustment`."""
     penalties = (sampling.frequency_penalty, sampling.presence_penalty)
     if sampling.logit_bias or sampling.min_tokens > 0:
-        return Adjustment(sampling, prompt, ends)
+        return Adjustment(sampling, prompt, ends, tallied)
     if (sampling.repetition_penalty != 1 or any(penalties)) and sampling.repeat_last_n != 0:
-        return Adjustment(sampling, prompt, ends)
+        return Adjustment(sampling, prompt, ends, tallied)
     return None
 
 

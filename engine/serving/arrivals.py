@@ -5,6 +5,8 @@ Says why it cannot be one. Never decides who is admitted. Imported by the worker
 
 from __future__ import annotations
 
+import functools
+
 from engine.serving import admission, thinking, wire
 from engine.serving.admission import Refusal
 from engine.serving.constraints.grammars import Unholdable
@@ -43,12 +45,12 @@ def work(
     A text with far more than `most` tokens is refused before it is tokenised, since nothing else
     happens meanwhile.
     """
-    texts = [segment.text for segment in request.prompt]
-    texts += [request.continuation] if isinstance(request, wire.Score) else []
-    least = vocabulary.least(texts)
+    texts = [(segment.text, segment.special) for segment in request.prompt]
+    texts += [(request.continuation, False)] if isinstance(request, wire.Score) else []
+    least = vocabulary.least(texts, most)
     if least > most:
         return admission.too_long(sequence, least, most, counted=False)
-    unknown = _unknown(request.prompt, vocabulary.size)
+    unknown = prompts.unknown(request.prompt, vocabulary.size)
     if unknown is not None:
         token, place = unknown
         message = f"token {token} is not in the vocabulary of {vocabulary.size} tokens"
@@ -58,13 +60,6 @@ def work(
     if request.whole:
         return _prompt_scoring(request, sequence, prompts, vocabulary, most)
     return _scoring(request, sequence, prompts, vocabulary)
-
-
-def _unknown(prompt: tuple[wire.Segment, ...], size: int) -> tuple[int, int] | None:
-    """The first of a prompt's own tokens that the model does not have, and its place."""
-    tokens = (token for segment in prompt for token in segment.tokens)
-    places = ((token, at) for at, token in enumerate(tokens) if not 0 <= token < size)
-    return next(places, None)
 
 
 def _generation(
@@ -87,7 +82,8 @@ def _generation(
     sequence.prompt_tokens = len(sequence.tokens)
     ends = vocabulary.controls
     stops = {ends[stop]: stop for stop in request.stop if stop in ends}
-    made = Generation(sequence, request, sequence.tokens, stops, vocabulary.ends)
+    tallied = functools.partial(prompts.tally, request.prompt)
+    made = Generation(sequence, request, sequence.tokens, stops, vocabulary.ends, tallied)
     made.matcher = matcher
     made.shown = vocabulary.within(request.shown)
     made.thinking = thinking.limit(request.thinking, vocabulary.tokenise_marks)

@@ -1,7 +1,9 @@
 """Turns a sequence's bytes into text as it grows: complete UTF-8 only, never part of a stop string.
 
-Only looks at the undecided tail, so that a sequence of n tokens costs O(n). Knows nothing of models
-or requests. Imported by `generation`.
+Only looks at the undecided tail, so that a sequence of n tokens costs O(n). What may become a stop
+string is followed character by character (Knuth, Morris and Pratt 1977, "Fast Pattern Matching in
+Strings"): a long one that is held back for many tokens costs no more than a short one. Knows
+nothing of models or requests. Imported by `generation`.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ class Detokeniser:
         """Empty; empty stop strings are ignored."""
         self._bytes = b""
         self._stops = tuple(stop for stop in stops if stop)
+        self._begun = [_Begun(stop) for stop in self._stops]
         self._held = ""
         self.stops = True
         self.stop = ""
@@ -60,14 +63,41 @@ class Detokeniser:
             _, place, self.stop = min(ends)
             self._held = ""
             return text[:place]
-        keep = max(_overhang(text, stop) for stop in self._stops)
+        keep = max(begun.follow(fresh) for begun in self._begun)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]
 
 
-def _overhang(text: str, stop: str) -> int:
-    """The length of the longest end of `text` that is a beginning of `stop`."""
-    for length in range(min(len(text), len(stop) - 1), 0, -1):
-        if text.endswith(stop[:length]):
-            return length
-    return 0
+class _Begun:
+    """How much of one stop string the text so far ends with, less than all of it."""
+
+    __slots__ = ("_at", "_back", "_stop")
+
+    def __init__(self, stop: str) -> None:
+        self._stop = stop
+        self._at = 0
+        self._back = [0]
+        """For the first n + 1 characters: with how many fewer of them they end as they begin.
+        Only for as many as have been seen."""
+
+    def follow(self, fresh: str) -> int:
+        """Take more text; the length of its longest end that is a beginning of the stop string."""
+        stop, back, at = self._stop, self._back, self._at
+        if not at and stop[0] not in fresh:
+            return 0
+        for character in fresh:
+            while at and (at == len(stop) or stop[at] != character):
+                at = back[at - 1]
+            if stop[at] == character:
+                at += 1
+                if at > len(back):
+                    self._extend()
+        self._at = back[at - 1] if at == len(stop) else at
+        return self._at
+
+    def _extend(self) -> None:
+        stop, back = self._stop, self._back
+        at = back[-1]
+        while at and stop[at] != stop[len(back)]:
+            at = back[at - 1]
+        back.append(at + (stop[at] == stop[len(back)]))

@@ -145,7 +145,7 @@ class Embedder:
     def _tokens(self, parts: Sequence[str | int], query: str | None, index: int) -> list[int]:
         vocabulary = self._vocabulary
         texts = [part for part in parts if isinstance(part, str)]
-        least = vocabulary.least([*texts, query or ""])
+        least = vocabulary.least([(text, False) for text in (*texts, query or "")], self.longest)
         if least > self.longest:
             raise self._too_long(f"at least {least}", index)
         unknown = [p for p in parts if not isinstance(p, str) and not 0 <= p < vocabulary.size]

@@ -102,9 +102,14 @@ def _pack(inbox: Inbox) -> _Packed:
     places: dict[tuple[Segment, ...], int] = {}
     items: list[ToWorker] = []
     reads: list[int] = []
+    last: tuple[Segment, ...] | None = None
     for item in inbox.items:
         if isinstance(item, Submit | Score | Tokenise):
-            reads.append(places.setdefault(item.prompt, len(places)))
+            if item.prompt is last:  # it takes long to compare a long one, and to hash it
+                reads.append(reads[-1])
+            else:
+                last = item.prompt
+                reads.append(places.setdefault(last, len(places)))
             items.append(msgspec.structs.replace(item, prompt=()))
         else:
             items.append(item)

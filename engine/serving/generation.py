@@ -21,21 +21,44 @@ _SEED_MASK = (1 << 64) - 1
 
 
 class Prompts:
-    """Tokenises prompts; one that is shared by the sequences of a request, only once."""
+    """Tokenises prompts; what the sequences of a request share is found out only once."""
 
     def __init__(self, tokenise: Callable[[Iterable[tuple[str, bool]]], list[int]]) -> None:
         """`tokenise` takes (text, special) segments."""
         self._tokenise = tokenise
         self._last: tuple[wire.Segment, ...] | None = None
         self._tokens: list[int] = []
+        self._tallies: dict[int, adjustments.Tally] = {}
+        self._checked: tuple[wire.Segment, ...] | None = None
+        self._unknown: tuple[int, int] | None = None
 
     def tokens(self, prompt: tuple[wire.Segment, ...]) -> list[int]:
         """The prompt's tokens, as a list of the caller's own."""
+        self._read(prompt)
+        return self._tokens.copy()
+
+    def tally(self, prompt: tuple[wire.Segment, ...], window: int) -> adjustments.Tally:
+        """What occurs among the last tokens of a prompt, `window` of them, -1 for all."""
+        self._read(prompt)
+        found = self._tallies.get(window)
+        if found is None:
+            found = self._tallies[window] = adjustments.tally(self._tokens, window)
+        return found
+
+    def unknown(self, prompt: tuple[wire.Segment, ...], size: int) -> tuple[int, int] | None:
+        """The first token that was given and is not in a vocabulary of `size`, and its place."""
+        if prompt is not self._checked:
+            given = (token for segment in prompt for token in segment.tokens)
+            places = ((token, at) for at, token in enumerate(given) if not 0 <= token < size)
+            self._checked, self._unknown = prompt, next(places, None)
+        return self._unknown
+
+    def _read(self, prompt: tuple[wire.Segment, ...]) -> None:
         if prompt is not self._last:
             given = [token for segment in prompt for token in segment.tokens]
             self._tokens = given or self._tokenise((s.text, s.special) for s in prompt)
             self._last = prompt
-        return self._tokens.copy()
+            self._tallies = {}
 
 
 class Generation:
@@ -72,11 +95,12 @@ class Generation:
         tokens: list[int],
         ends: Mapping[int, str] = MappingProxyType({}),
         model_ends: Collection[int] = (),
+        tallied: adjustments.Tallied | None = None,
     ) -> None:
-        """Start with the prompt's tokens."""
+        """Start with the prompt's tokens, of which `tallied` tells the tally."""
         self.sequence = sequence
         self.tokens = tokens
-        self.adjustment = adjustments.of(submit.sampling, tokens, {*ends, *model_ends})
+        self.adjustment = adjustments.of(submit.sampling, tokens, {*ends, *model_ends}, tallied)
         self.text = detokenise.Detokeniser(submit.stop)
         self.text.stops = submit.sampling.min_tokens <= 0
         self.matcher: Matcher | None = None

@@ -19,27 +19,30 @@ def tell(
     """The tokens with their bytes, or why not; a worker that generates text makes no embeddings.
 
     `whole`: where BOS is asked for, a plain text has all that the model puts around one.
-    A text with far more than `most` tokens is refused before it is tokenised, since nothing else
-    happens meanwhile.
+    More than `most` tokens are refused, and a text with far more before it is tokenised, since
+    nothing else happens meanwhile.
     """
     if isinstance(request, wire.Embed):
         message = "the worker generates text and makes no embeddings"
         return wire.Refused(request.id, "task", message, 0)
     if isinstance(request, wire.Detokenise):
         tokens = list(request.tokens)
-        unknown = next((token for token in tokens if not 0 <= token < vocabulary.size), None)
-        if unknown is not None:
-            message = f"the vocabulary has {vocabulary.size} tokens, and {unknown} is none of them"
-            return wire.Refused(request.id, "bad_token", message, 0)
+        if len(tokens) > most:
+            message = f"there are {len(tokens)} tokens, and the context holds {most}"
+            return wire.Refused(request.id, "too_long", message, 0)
+        size = vocabulary.size
+        place = next((at for at, token in enumerate(tokens) if not 0 <= token < size), -1)
+        if place >= 0:
+            message = f"the vocabulary has {size} tokens, and {tokens[place]} is none of them"
+            return wire.Refused(request.id, "bad_token", message, 0, place=place)
     else:
-        least = vocabulary.least(segment.text for segment in request.prompt)
+        least = vocabulary.least(((s.text, s.special) for s in request.prompt), most)
         if least > most:
             message = f"the text has at least {least} tokens, and the context holds {most}"
             return wire.Refused(request.id, "too_long", message, 0)
         if whole and request.bos and not any(s.special for s in request.prompt):
             tokens = vocabulary.tokenise_whole("".join(s.text for s in request.prompt))
         else:
-            tokens = vocabulary.tokenise((s.text, s.special) for s in request.prompt)
-            if not request.bos and vocabulary.adds_bos:
-                del tokens[0]
+            tokenise = vocabulary.tokenise if request.bos else vocabulary.tokenise_bare
+            tokens = tokenise((s.text, s.special) for s in request.prompt)
     return wire.Tokenised(request.id, tuple(tokens), tuple(map(vocabulary.raw, tokens)))

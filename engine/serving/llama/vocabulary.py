@@ -19,6 +19,12 @@ _LSTRIP: Final = llama_cpp.LLAMA_TOKEN_ATTR_LSTRIP
 _RSTRIP: Final = llama_cpp.LLAMA_TOKEN_ATTR_RSTRIP
 _KEPT: Final = 64
 """Sets of marks whose tokens are kept: there are as many as models have formats."""
+_USUAL: Final = 8
+"""Bytes for each token: twice what texts have."""
+_PIECE: Final = 32 * 1024
+_SHORT: Final = 256
+_SURE: Final = 0.95
+_CUT: Final = 16
 _SPACE: Final = " \t\n\v\f\r"
 _ANCHOR: Final = "\n"
 """Text that no vocabulary with a space prefix joins to what follows it."""
@@ -61,6 +67,7 @@ class Vocabulary:
         self._strips_right = {t for t, a in enumerate(attributes) if a & _RSTRIP}
         self._within: dict[tuple[str, ...], frozenset[int]] = {}
         self._pieces: list[bytes | None] = [None] * self.size
+        self._spellings: dict[int, bytes] = {}
         self._buffer = ctypes.create_string_buffer(256)
         get_text = llama_cpp.llama_vocab_get_text
         self.piece_most = max(len(get_text(handle, token) or b"") for token in tokens) or 1
@@ -96,7 +103,13 @@ class Vocabulary:
 
     def raw(self, token: int) -> bytes:
         """The bytes of a token; for a control token, its spelling."""
-        return self.piece(token) or self._render(token, special=True)
+        piece = self.piece(token)
+        if piece:
+            return piece
+        known = self._spellings.get(token)
+        if known is None:
+            known = self._spellings[token] = self._render(token, special=True)
+        return known
 
     def within(self, marks: tuple[str, ...]) -> frozenset[int]:
         """The control tokens that are one of these texts, or part of one."""
@@ -113,9 +126,30 @@ class Vocabulary:
                 self._within[marks] = known
         return known
 
-    def least(self, texts: Iterable[str]) -> int:
-        """The least number of tokens that texts can have: much faster than to count them."""
-        return sum(len(text.encode("utf-8", "replace")) for text in texts) // self.piece_most
+    def least(self, segments: Iterable[tuple[str, bool]], most: int) -> int:
+        """A number of tokens that segments have at least: much faster than to count them all.
+
+        Where that is within `most` although there are many bytes for each of so many tokens, they
+        are counted as far as it takes to see that there are more. Texts are cut for that, which
+        adds a few tokens at each cut; that is allowed for.
+        """
+        raws = [(text.encode("utf-8", "replace"), special) for text, special in segments]
+        size = sum(len(raw) for raw, _ in raws)
+        least = size // self.piece_most
+        if least > most or size <= _USUAL * most:
+            return least
+        counted = cuts = 0
+        for raw, special in raws:
+            for at in range(0, len(raw) if len(raw) > _SHORT else 0, _PIECE):
+                piece = raw[at : at + _PIECE]
+                counted -= llama_cpp.llama_tokenize(
+                    self.handle, piece, len(piece), None, 0, False, special
+                )
+                cuts += 1
+                found = int(_SURE * counted) - _CUT * cuts
+                if found > most:
+                    return found
+        return least
 
     def tokenise(self, segments: Iterable[tuple[str, bool]]) -> list[int]:
         """The tokens of (text, special) segments, with the BOS that the model asks for.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from engine.backends import prefix_affinity
-from engine.backends.prefix_affinity import BLOCK, Affinity
+from engine.backends.prefix_affinity import BLOCK, Affinity, Hashed
 from tests.engine.serving import workers
 
 TEXT = "".join(chr(ord("a") + number % 26) for number in range(10 * BLOCK))
@@ -46,3 +48,13 @@ def test_what_was_sent_long_ago_is_forgotten() -> None:
         affinity.sent(blocks(f"more {number} {TEXT}"))
     assert affinity.share(blocks(TEXT)) == 0.0
     assert len(affinity._sent) == prefix_affinity._KEPT
+
+
+def test_a_prompt_of_many_choices_is_hashed_once() -> None:
+    """Unless it is of another adapter or scope."""
+    hashed, one = Hashed(), workers.order(TEXT)
+    found = hashed.of(one)
+    assert found == blocks(TEXT)
+    assert hashed.of(msgspec.structs.replace(one, id=2)) is found
+    assert hashed.of(msgspec.structs.replace(one, scope="s")) == blocks(TEXT, scope="s")
+    assert hashed.of(workers.order(f"x{TEXT}", scope="s")) == blocks(f"x{TEXT}", scope="s")

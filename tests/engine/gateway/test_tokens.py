@@ -124,10 +124,14 @@ def asked(stack: Stack, path: str) -> Any:
         ("/tokenize", {"prompt": "x " * 100_000}, "context_length_exceeded"),
         ("/detokenize", {"tokens": [1_000_000]}, "invalid_value"),
         ("/detokenize", {"tokens": [-1]}, "invalid_value"),
+        ("/detokenize", {"tokens": [1] * 10_000}, "context_length_exceeded"),
         ("/apply-template", UNDECLARED, "invalid_prompt_variables"),
         ("/tokenize", {"model": "nobody", "prompt": "x"}, "model_not_found"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_told_is_refused(stack: Stack, path: str, body: Any, code: str) -> None:
-    """To that request alone."""
-    assert said(stack, path, **body)["error"]["code"] == code
+    """To that request alone, with the name of its field."""
+    error = said(stack, path, **body)["error"]
+    assert error["code"] == code
+    if path == "/detokenize":
+        assert error["param"].startswith("tokens")

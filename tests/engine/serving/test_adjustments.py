@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -66,7 +67,8 @@ def adjusted(logits: Floats, many: Sequence[tuple[wire.Sampling, list[int], list
     changed = logits.copy()
     rows = []
     for place, (sampling, prompt, generated) in enumerate(many):
-        adjustment = adjustments.of(sampling, prompt, ENDS)
+        shared = functools.partial(adjustments.tally, prompt) if place % 2 else None
+        adjustment = adjustments.of(sampling, prompt, ENDS, shared)
         if adjustment is not None:
             for token in generated:
                 adjustment.push(token)
@@ -149,6 +151,17 @@ def test_a_window_counts_its_last_tokens_and_no_others(
     whole = [*before, *after]
     last = Counter(whole[max(len(whole) - window, 0) :] if window else ())
     assert dict(zip(counts.tokens.tolist(), counts.counts.tolist(), strict=True)) == last
+
+
+def test_sequences_that_begin_with_one_tally_count_apart() -> None:
+    """The choices of a request have the same prompt."""
+    known = adjustments.tally([1, 1, 2])
+    one, other = (adjustments.Counts([1, 1, 2], known=known) for _ in range(2))
+    one.push(2)
+    one.push(7)
+    assert dict(zip(one.tokens.tolist(), one.counts.tolist(), strict=True)) == {1: 2, 2: 2, 7: 1}
+    for same in (other, known):
+        assert dict(zip(same.tokens.tolist(), same.counts.tolist(), strict=True)) == {1: 2, 2: 1}
 
 
 def test_a_thousand_distinct_tokens_are_counted() -> None:

@@ -19,7 +19,7 @@ class _Words:
 
     size = 10
 
-    def least(self, _: list[str]) -> int:
+    def least(self, _: list[tuple[str, bool]], __: int) -> int:
         """Of ids, not of texts."""
         return 0
 

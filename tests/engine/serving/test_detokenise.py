@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -119,3 +121,23 @@ def test_before_the_least_length_a_stop_string_is_only_text() -> None:
     one.stops = True
     assert one.push(b"b") == ""
     assert one.stop == "ab"
+
+
+def test_what_is_held_back_for_long_costs_no_more_for_each_token() -> None:
+    """Sixteen stop strings of a thousand characters took milliseconds of each step of a worker."""
+    one = Detokeniser(["a" * 1000 + "x", *("ab" * 500 + str(n) for n in range(15))])
+    for _ in range(990):
+        assert one.push(b"a") == ""
+    called = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal called
+        called += event in {"call", "c_call"}
+
+    sys.setprofile(count)
+    try:
+        one.push(b"a")
+    finally:
+        sys.setprofile(None)
+    assert called < 200
+    assert one.push(b"b") == "a" * 990

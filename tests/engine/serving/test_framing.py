@@ -108,6 +108,24 @@ def test_a_prompt_that_many_read_travels_once() -> None:
     assert len({id(item.prompt) for item in found if isinstance(item, wire.Submit)}) == 1
 
 
+def test_a_prompt_that_many_read_is_compared_once() -> None:
+    """A hundred thousand token ids take a while."""
+    hashed = 0
+
+    class Text(str):
+        __slots__ = ()
+
+        def __hash__(self) -> int:
+            nonlocal hashed
+            hashed += 1
+            return super().__hash__()
+
+    prompt = (wire.Segment(Text("one"), special=False),)
+    many = [wire.Tokenise(id, "", prompt, bos=False, queue_us=1) for id in range(9)]
+    packed = framing._pack(wire.Inbox(tuple(many)))
+    assert (packed.reads, hashed) == ((0,) * 9, 1)
+
+
 def test_no_frame_exceeds_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Items beyond one frame are sent in several, in order; one that fits none is detected."""
     monkeypatch.setattr(framing, "FRAME_LIMIT", 1000)

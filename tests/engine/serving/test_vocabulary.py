@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.serving import tokens, wire
 from engine.serving.llama.model import Model
 from engine.serving.llama.vocabulary import Vocabulary
 from tests import home_fixtures
@@ -47,9 +48,46 @@ def test_control_texts_of_a_user_gain_no_spaces(spm: Vocabulary) -> None:
     assert [token for token in tokens if token in spm.controls.values()] == [spm.bos]
 
 
+def test_without_bos_a_text_keeps_the_one_that_it_spells(spm: Vocabulary) -> None:
+    """As a rendered conversation does: it is not the one that would be added."""
+
+    def told(text: str, *, bos: bool) -> list[int]:
+        asked = wire.Tokenise(1, "", (wire.Segment(text, special=True),), bos, 1)
+        found = tokens.tell(spm, asked, 64)
+        assert isinstance(found, wire.Tokenised)
+        return list(found.tokens)
+
+    assert told("<s>old", bos=False) == told("<s>old", bos=True) == told("old", bos=True)
+    assert told("old", bos=False) == told("old", bos=True)[1:]
+
+
+def test_no_more_tokens_are_spelled_than_a_context_holds(bpe: Vocabulary) -> None:
+    """A million control tokens took a worker seconds, in which it computed nothing."""
+    (control, *_) = bpe.controls.values()
+    refused = tokens.tell(bpe, wire.Detokenise(1, "", (control,) * 65, 1), 64)
+    assert isinstance(refused, wire.Refused)
+    assert refused.code == "too_long"
+    assert bpe.raw(control) is bpe.raw(control)
+
+
 def test_text_runs_on_across_segments(spm: Vocabulary) -> None:
     """A word may be a token that two segments share."""
     assert spm.tokenise([("<s> ol", True), ("d", False)]) == spm.tokenise([("<s> old", True)])
+
+
+def test_a_text_that_is_far_too_long_is_not_counted_to_its_end(bpe: Vocabulary) -> None:
+    """The longest token is a hundred spaces in some vocabularies, and no text is made of those."""
+    words = "order 17 is late and the customer asks why. " * 10_000
+    bpe.piece_most, longest = 1000, bpe.piece_most
+    try:
+        whole = len(bpe.tokenise([(words, False)]))
+        for special in (False, True):
+            least = bpe.least([(words, special)], 5_000)
+            assert 5_000 < least < whole // 4
+            assert bpe.least([(words, special)], whole) <= whole
+            assert bpe.least([("<|im_end|>" * 5_000, True)], 5_000) <= 5_000
+    finally:
+        bpe.piece_most = longest
 
 
 @given(TEXTS, CUTS)
