@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from engine.backends.upstream import echo, embedding, faults, maker, merging, request
 from engine.backends.upstream.answer import Answer
@@ -70,15 +70,23 @@ class Exchange:
         if isinstance(job.input, Embed | Rerank):
             return self._embedded(job, job.input)
         if job.choices == 1:
-            return self._choice(job, 0)
-        return merging.merged([self._choice(job, index) for index in range(job.choices)])
+            return self._choice(job, 0, {})
+        encoded = request.conversation(job)
+        return merging.merged([self._choice(job, index, encoded) for index in range(job.choices)])
 
-    async def _choice(self, job: Job, index: int) -> Batches:
+    async def _choice(self, job: Job, index: int, encoded: Mapping[str, Any]) -> Batches:
         made_by = await maker.of(self.server) if request.needs_maker(job) else maker.UNKNOWN
-        call = request.of(job, index, model=self.model, extensions=self.extensions, made_by=made_by)
         headers = _headers(job)
         try:
             async with self.server.slot(job.class_, job.tenant, self._left_s(job)):
+                call = request.of(  # not before: many choices that wait hold no bodies
+                    job,
+                    index,
+                    model=self.model,
+                    extensions=self.extensions,
+                    made_by=made_by,
+                    encoded=encoded,
+                )
                 answer = Answer(
                     self.server.settings.name,
                     index,

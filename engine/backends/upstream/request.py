@@ -6,7 +6,9 @@ request its `usage` is that choice's own. Pure. Imported by its neighbours.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -34,8 +36,24 @@ class Call:
     body: bytes
 
 
-def of(job: Job, index: int, *, model: str, extensions: bool, made_by: str = maker.UNKNOWN) -> Call:
-    """The request for one choice of a job.
+def conversation(job: Job) -> Mapping[str, Any]:
+    """The fields of a job's conversation, encoded once for all its choices; none for a text."""
+    if not isinstance(job.input, Chat):
+        return {}
+    fields = _conversation(job.input)
+    return {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in fields.items()}
+
+
+def of(
+    job: Job,
+    index: int,
+    *,
+    model: str,
+    extensions: bool,
+    made_by: str = maker.UNKNOWN,
+    encoded: Mapping[str, Any] = MappingProxyType({}),
+) -> Call:
+    """The request for one choice of a job; `encoded` is its `conversation`, if that was made.
 
     Raises:
         failures.Invalid: the server does not take a setting that would change the answer.
@@ -59,7 +77,7 @@ def of(job: Job, index: int, *, model: str, extensions: bool, made_by: str = mak
     # llama-server takes 0 alternatives for no log-probabilities at all; `answer` drops the surplus.
     alternatives = max(1, job.logprobs)
     if isinstance(job.input, Chat):
-        body |= _conversation(job.input)
+        body |= encoded or _conversation(job.input)
         if job.input.continued or not job.input.generation_prompt:
             body |= _continuation(job.input, extensions=extensions)
         if job.thinking_budget is not None:

@@ -50,6 +50,18 @@ def test_calls_and_their_answers_keep_their_ids() -> None:
     }  # fmt: skip
 
 
+def test_the_conversation_of_many_choices_is_encoded_once() -> None:
+    """Ten thousand messages a hundred times took seconds in which nothing else happened."""
+    chat = Chat((Message("user", "Rome?"), CALLED), tools=(WEATHER,), effort="low")
+    job = jobs.job(input=chat, n=2)
+    encoded = request.conversation(job)
+    assert {type(value) for value in encoded.values()} == {msgspec.Raw}
+    for index in range(2):
+        whole = request.of(job, index, model="m", extensions=True)
+        assert request.of(job, index, model="m", extensions=True, encoded=encoded) == whole
+    assert request.conversation(jobs.job("a", n=2)) == {}
+
+
 def test_how_much_to_reason_is_passed_on() -> None:
     """Only where the client said it."""
     plain = (Message("user", "Rome?"),)
