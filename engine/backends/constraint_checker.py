@@ -1,17 +1,21 @@
 """Has constraints tried in a process that may die of them, before any worker compiles one.
 
 One process, started with the first constraint and after each death. Verdicts are kept, so that
-what killed it is not tried again. Tenants take turns: one that sends a flood of
-slow ones delays its own. Imported by the fleet.
+what killed it is not tried again; a constraint is tried once more when the process was killed from
+outside. Tenants take turns: one that sends a flood of slow ones delays its own. What no request
+waits for any more is not tried. Imported by the fleet.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import os
+import signal
 import sys
 from collections import OrderedDict, deque
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -22,16 +26,30 @@ from engine.serving import wire
 CPU_S: Final = 3
 KEPT: Final = 1024
 WAITING_LIMIT: Final = 256
-"""Constraints that may wait to be tried."""
+"""Constraints that may wait to be tried; of one tenant a quarter."""
+TENANT_LIMIT: Final = WAITING_LIMIT // 4
 EXHAUSTED: Final = "it takes too much time or memory to compile"
 """How a reason begins of a constraint that was not tried to its end."""
 _WALL_S: Final = 60.0
 _RETRY_US: Final = 1_000_000
 _LINE: Final = 1 << 16
 _PASSED_ON: Final = ("LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONPATH")
+_KILLED: Final = frozenset({-signal.SIGKILL, -signal.SIGTERM})
+"""How a process ends that did not die of a constraint: the kernel does not limit one by these."""
+_ATTEMPTS: Final = 2
 _MODULE: Final = "engine.serving.constraints.check"
 
 _answers: Final = msgspec.json.Decoder(str | None)
+
+
+@dataclass(slots=True, eq=False)
+class _Trial:
+    """A constraint without a verdict. `callers` are the requests that wait for it."""
+
+    constraint: wire.Constraint
+    tenant: str
+    result: asyncio.Future[str | None]
+    callers: int = 0
 
 
 class Checker:
@@ -40,9 +58,9 @@ class Checker:
     def __init__(self, *, cpu_s: int = CPU_S) -> None:
         """`cpu_s` is the processor time for one constraint."""
         self._cpu_s = cpu_s
-        self._verdicts: OrderedDict[wire.Constraint, str | None] = OrderedDict()
-        self._waiting: dict[str, deque[wire.Constraint]] = {}
-        self._results: dict[wire.Constraint, asyncio.Future[str | None]] = {}
+        self._verdicts: OrderedDict[bytes, str | None] = OrderedDict()
+        self._waiting: dict[str, deque[bytes]] = {}
+        self._trials: dict[bytes, _Trial] = {}
         self._process: asyncio.subprocess.Process | None = None
         self._running: asyncio.Task[None] | None = None
         self._closed = False
@@ -54,12 +72,12 @@ class Checker:
             failures.Invalid: they cannot; `param` is the constraint's field.
             failures.Overloaded, failures.Unavailable: it cannot be tried now, or not in time.
         """
-        key = msgspec.structs.replace(constraint, field="")
+        key = _key(constraint)
         if key in self._verdicts:
             self._verdicts.move_to_end(key)
             reason = self._verdicts[key]
         else:
-            reason = await self._ask(key, tenant, within_s)
+            reason = await self._ask(key, constraint, tenant, within_s)
         if reason is not None:
             raise failures.Invalid(
                 f"{constraint.field}: {reason}", code="invalid_value", param=constraint.field
@@ -72,33 +90,55 @@ class Checker:
             self._running.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._running
-        for result in self._results.values():
-            if not result.done():
-                result.set_exception(_unavailable("the gateway is stopping"))
+        for trial in self._trials.values():
+            if not trial.result.done():
+                trial.result.set_exception(_unavailable("the gateway is stopping"))
         await self._end()
 
-    async def _ask(self, key: wire.Constraint, tenant: str, within_s: float) -> str | None:
+    async def _ask(
+        self, key: bytes, constraint: wire.Constraint, tenant: str, within_s: float
+    ) -> str | None:
         if self._closed:
             raise _unavailable("the gateway is stopping")
-        result = self._results.get(key)
-        if result is None:
-            if len(self._results) >= WAITING_LIMIT:
-                raise failures.Overloaded(
-                    f"{WAITING_LIMIT} constraints already wait to be compiled",
-                    code="queue_full",
-                    retry_after_us=_RETRY_US,
-                )
-            result = self._results[key] = asyncio.get_running_loop().create_future()
-            result.add_done_callback(_retrieve)
-            self._waiting.setdefault(tenant, deque()).append(key)
-            if self._running is None or self._running.done():
-                self._running = asyncio.create_task(self._run(), name="constraints")
+        trial = self._trials.get(key) or self._added(key, constraint, tenant)
+        trial.callers += 1
         try:
-            return await asyncio.wait_for(asyncio.shield(result), within_s)
+            return await asyncio.wait_for(asyncio.shield(trial.result), within_s)
         except TimeoutError:
             raise failures.Unavailable(
                 f"the constraint could not be compiled within {within_s:g} s", code="deadline"
             ) from None
+        except asyncio.CancelledError:
+            if trial.callers == 1:
+                self._drop(key, trial)
+            raise
+        finally:
+            trial.callers -= 1
+
+    def _added(self, key: bytes, constraint: wire.Constraint, tenant: str) -> _Trial:
+        """A trial that waits for its turn."""
+        own = len(self._waiting.get(tenant, ()))
+        if own >= TENANT_LIMIT or len(self._trials) >= WAITING_LIMIT:
+            many = f"{own} constraints of yours" if own >= TENANT_LIMIT else f"{WAITING_LIMIT}"
+            raise failures.Overloaded(
+                f"{many} already wait to be compiled", code="queue_full", retry_after_us=_RETRY_US
+            )
+        result: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        result.add_done_callback(_retrieve)
+        trial = self._trials[key] = _Trial(constraint, tenant, result)
+        self._waiting.setdefault(tenant, deque()).append(key)
+        if self._running is None or self._running.done():
+            self._running = asyncio.create_task(self._run(), name="constraints")
+        return trial
+
+    def _drop(self, key: bytes, trial: _Trial) -> None:
+        """Forget a constraint that still waits for its turn."""
+        turn = self._waiting.get(trial.tenant, deque())
+        if key in turn:
+            turn.remove(key)
+            del self._trials[key]
+            if not turn:
+                del self._waiting[trial.tenant]
 
     async def _run(self) -> None:
         """Try what waits, one tenant after the other."""
@@ -109,31 +149,38 @@ class Checker:
             if turn:
                 self._waiting[tenant] = turn  # behind the others
             try:
-                verdict = await self._try(key)
+                verdict = await self._try(self._trials[key].constraint)
             except OSError as error:
                 why = f"constraints are tried in a process that cannot start: {error}"
-                self._results.pop(key).set_exception(_unavailable(why))
+                self._trials.pop(key).result.set_exception(_unavailable(why))
                 continue
             self._verdicts[key] = verdict
             if len(self._verdicts) > KEPT:
                 self._verdicts.popitem(last=False)
-            self._results.pop(key).set_result(verdict)
+            self._trials.pop(key).result.set_result(verdict)
 
-    async def _try(self, key: wire.Constraint) -> str | None:
-        process = self._process or await self._start()
-        assert process.stdin is not None  # noqa: S101 both are pipes
-        assert process.stdout is not None  # noqa: S101
-        try:
-            process.stdin.write(msgspec.json.encode(key) + b"\n")
-            await process.stdin.drain()
-            line = await asyncio.wait_for(process.stdout.readline(), _WALL_S)
-        except (TimeoutError, ConnectionError):
-            line = b""
-        if line.endswith(b"\n"):
-            verdict: str | None = _answers.decode(line)
-            return verdict
-        await self._end()
+    async def _try(self, constraint: wire.Constraint) -> str | None:
+        line = msgspec.json.encode(constraint) + b"\n"
+        for _ in range(_ATTEMPTS):
+            process = await self._ready()
+            try:
+                answer = await asyncio.wait_for(_answer(process, line), _WALL_S)
+                if answer.endswith(b"\n"):
+                    verdict: str | None = _answers.decode(answer)
+                    return verdict
+                code = await asyncio.wait_for(process.wait(), _WALL_S)
+            except TimeoutError:
+                code = 0
+            await self._end()
+            if code not in _KILLED:
+                break
         return f"{EXHAUSTED}; make it smaller"
+
+    async def _ready(self) -> asyncio.subprocess.Process:
+        """The process that tries constraints; another if it has died meanwhile."""
+        if self._process is not None and self._process.returncode is not None:
+            await self._end()
+        return self._process or await self._start()
 
     async def _start(self) -> asyncio.subprocess.Process:
         self._process = await asyncio.create_subprocess_exec(
@@ -153,6 +200,24 @@ class Checker:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.communicate()
+
+
+async def _answer(process: asyncio.subprocess.Process, line: bytes) -> bytes:
+    """What a process answers to a line; nothing if it dies."""
+    assert process.stdin is not None  # noqa: S101 both are pipes
+    assert process.stdout is not None  # noqa: S101
+    try:
+        process.stdin.write(line)
+        await process.stdin.drain()
+        return await process.stdout.readline()
+    except ConnectionError:
+        return b""
+
+
+def _key(constraint: wire.Constraint) -> bytes:
+    """What is kept of a constraint, which may be large: its hash."""
+    known = msgspec.structs.replace(constraint, field="")
+    return hashlib.sha256(msgspec.json.encode(known)).digest()
 
 
 def _retrieve(result: asyncio.Future[str | None]) -> None:

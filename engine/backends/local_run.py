@@ -49,7 +49,7 @@ class LocalRun:
         self._parsing = Parsing()
         self._sequences: list[LocalChoice | PromptScoring] = []
         self._following: dict[int, list[tuple[int, tuple[wire.Segment, ...]]]] = {}
-        self._echoed = 0
+        self._echoed = self._figures = 0
         self._batch: list[Event] = []
         self._waiter: asyncio.Future[None] | None = None
         self._settled: asyncio.Future[None] | None = None
@@ -241,6 +241,10 @@ class LocalRun:
         """New text of a choice."""
         self._batch.append(delta)
         if not self._streams:
+            if delta.logprobs:
+                self._figures += _figures(delta)
+                if self._figures > wire.FIGURES_LIMIT:
+                    self.fail(_too_many_figures())
             return
         self._unread += len(delta.text) + len(delta.reasoning)
         self._unread += _PER_LOGPROB * len(delta.logprobs)
@@ -320,11 +324,27 @@ class LocalRun:
         index = sequence.index
         sequence.parsed, sequence.enough = self._parsing.made(index), False
         self._batch = [event for event in self._batch if _index(event) != index]
+        self._figures = sum(_figures(each) for each in self._batch if isinstance(each, Delta))
 
     def _check(self) -> None:
         settled = self._settled
         if settled is not None and not settled.done() and all(s.over for s in self._sequences):
             settled.set_result(None)
+
+
+def _figures(delta: Delta) -> int:
+    """The log-probabilities of a delta, alternatives included."""
+    return sum(1 + len(one.top) for one in delta.logprobs)
+
+
+def _too_many_figures() -> failures.Invalid:
+    """A whole answer waits in memory for its end."""
+    return failures.Invalid(
+        f"the answer has more than {wire.FIGURES_LIMIT} log-probabilities, alternatives included; "
+        "stream it, or ask for a smaller n, fewer tokens or fewer alternatives",
+        code="invalid_value",
+        param="logprobs",
+    )
 
 
 def _index(event: Event) -> int:

@@ -150,12 +150,15 @@ class PendingRequests:
     def hold(self, request: PendingRequest) -> None:
         """Keep until a worker with its adapter is available; refuse if that cannot help.
 
-        PENDING_LIMIT applies to new requests only. A request that has ended is left alone.
+        PENDING_LIMIT applies to new requests only. A request that has ended is left alone. A
+        further part of a job has the whole time again: the first one bounds the wait of the job.
         """
         if request.item.id not in self._live:
             return
         self._unhold(request)
         self._unsend(request)
+        if isinstance(request.item, wire.Embed) and request.item.request:
+            request.deadline_us = self._now_us() + request.allowed_us
         failed = self._failed().get(request.item.adapter)
         if not framing.fits(request.item):
             self.refuse(request, "too_long", "the prompt is larger than a frame can hold")

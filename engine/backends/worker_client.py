@@ -330,13 +330,14 @@ class WorkerClient:
             request = get(delta.id)
             if request is not None and request.worker is self and not request.cancelled:
                 request.begun = True
-                request.receiver.delta(delta, now)
+                try:
+                    request.receiver.delta(delta, now)
+                except Exception:  # noqa: BLE001 it concerns one request, and the frame is of all
+                    self._give_up(request)
         for finished in step.finished:
             request = get(finished.id)
             if request is not None and request.worker is self:
-                waited_us = request.sent_us - request.added_us + finished.queue_us
-                request.receiver.finished(msgspec.structs.replace(finished, queue_us=waited_us))
-                self._pending.pop(finished.id)
+                self._finished(request, finished)
         for refused in step.refused:
             request = get(refused.id)
             if request is not None and request.worker is self:
@@ -345,13 +346,32 @@ class WorkerClient:
             self._adapters.unload_unused()
         self._on_step(step)
 
+    def _finished(self, request: PendingRequest, finished: wire.Finished) -> None:
+        waited_us = request.sent_us - request.added_us + finished.queue_us
+        try:
+            request.receiver.finished(msgspec.structs.replace(finished, queue_us=waited_us))
+            self._pending.pop(finished.id)
+        except Exception:  # noqa: BLE001 as above
+            self._give_up(request)
+
+    def _give_up(self, request: PendingRequest) -> None:
+        """Fail a request whose answer its receiver could not take."""
+        _log.exception("an answer could not be read", id=request.item.id)
+        self._queue(wire.Cancel(request.item.id))
+        self._pending.refuse(request, "unreadable", "its answer could not be read; see the log")
+
     def _answered(self, result: wire.Result) -> None:
         request = self._pending.get(result.id)
         if request is not None and request.worker is self and isinstance(request.receiver, Taker):
             if isinstance(result, wire.Scored | wire.Embedded):
                 waited_us = request.sent_us - request.added_us + result.queue_us
                 result = msgspec.structs.replace(result, queue_us=waited_us)
-            if request.receiver.takes(result):
+            try:
+                taken = request.receiver.takes(result)
+            except Exception:  # noqa: BLE001 as above
+                self._give_up(request)
+                return
+            if taken:
                 self._pending.pop(result.id)
                 self._adapters.unload_unused()
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+import psutil
 import pytest
 
-from engine.backends.constraint_checker import Checker
+from engine.backends.constraint_checker import TENANT_LIMIT, Checker
 from engine.execution import failures
 from engine.serving.wire import Constraint
 
@@ -50,6 +51,42 @@ async def test_a_refusal_names_the_field_and_what_kills_the_process_harms_nothin
     assert "too much time" in again.message
     bad = await refused(checker, Constraint("regex", "(a", "guided_regex"))
     assert (bad.param, bad.message.partition(":")[0]) == ("guided_regex", "guided_regex")
+
+
+def number(at: int) -> Constraint:
+    """One of many."""
+    return Constraint("regex", f"{at}", "guided_regex")
+
+
+async def test_a_tenant_leaves_places_to_others_and_gives_back_its_own(checker: Checker) -> None:
+    """A flood of one is refused; who has gone does not wait any more."""
+    flood = [
+        asyncio.create_task(checker.check(number(at), "mean", WITHIN_S))
+        for at in range(TENANT_LIMIT + 1)
+    ]
+    nice = asyncio.create_task(checker.check(number(-1), "nice", WITHIN_S))
+    await asyncio.sleep(0)
+    assert [each.done() for each in flood] == [*[False] * TENANT_LIMIT, True]
+    assert isinstance(flood[-1].exception(), failures.Overloaded)
+    for each in flood[1:]:
+        each.cancel()
+    await asyncio.gather(*flood, return_exceptions=True)
+    again = [checker.check(number(at), "mean", WITHIN_S) for at in range(1, 10)]
+    assert await asyncio.gather(nice, *again) == [None] * 10
+
+
+async def test_a_process_that_was_killed_from_outside_says_nothing_of_a_constraint(
+    checker: Checker,
+) -> None:
+    """The kernel kills it for want of memory, say; the next constraint is sound all the same."""
+    await checker.check(number(1), "t", WITHIN_S)
+    (process,) = (
+        each
+        for each in psutil.Process().children()
+        if "engine.serving.constraints.check" in each.cmdline()
+    )
+    process.kill()
+    await checker.check(number(2), "t", WITHIN_S)
 
 
 async def test_after_the_end_nothing_is_tried(checker: Checker) -> None:

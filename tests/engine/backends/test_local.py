@@ -338,6 +338,25 @@ async def test_prompts_come_back_as_often_as_the_limit_allows(
     assert (refusal.code, refusal.param) == ("invalid_value", "prompt")
 
 
+async def test_figures_of_a_whole_answer_are_bounded(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They wait in memory for its end: a gigabyte of many choices with twenty alternatives."""
+    one = wire.TokenLogprob(wire.Logprob(b"x", -1.0), (wire.Logprob(b"x", -1.0),))
+    monkeypatch.setattr(wire, "FIGURES_LIMIT", 4)
+    execution = box.run(logprobs=1)
+    first = await box.sent(execution)
+    (id,) = box.ids()
+    for _ in range(3):
+        box.step(wire.Delta(id, "x", 1, (one,)))
+    with pytest.raises(failures.Invalid) as caught:
+        await first
+    assert caught.value.param == "logprobs"
+    await box.worker.got(wire.Cancel)
+    box.worker.wake()
+    assert (await box.row()).outcome is Outcome.INVALID
+
+
 async def test_a_cancelled_job_is_recorded_when_the_worker_has_counted(box: Box) -> None:
     """A client who leaves ends the job; its cost is known a moment later."""
     execution = box.run(stream=True)

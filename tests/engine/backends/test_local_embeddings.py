@@ -11,7 +11,7 @@ import pytest
 
 from engine.backends.embedding_run import AT_ONCE, PART
 from engine.backends.pending import PendingRequests
-from engine.backends.worker_client import ResultReceiver, WorkerClient
+from engine.backends.worker_client import Refusal, ResultReceiver, WorkerClient
 from engine.execution import failures
 from engine.execution.job import Embed, Rerank
 from engine.serving import wire
@@ -97,6 +97,27 @@ async def test_the_time_that_a_part_is_held_for_a_worker_is_queue_time() -> None
     assert isinstance(sent, wire.Embed)
     client.received(wire.Outbox((answered(sent),)))
     assert (await receiver.result(lambda: None)).queue_us == 700 + 10
+
+
+@pytest.mark.parametrize("part_of", [0, 1], ids=["first", "further"])
+async def test_a_further_part_that_waited_long_outlives_its_worker(part_of: int) -> None:
+    """How long a job may wait is for its first part; the others wait behind those of other jobs."""
+    now = [100]
+    pending = PendingRequests(lambda: now[0], dict, lambda: 0)
+    client = WorkerClient(
+        Path("none"), pending=pending, on_change=lambda: None, now_us=lambda: now[0]
+    )
+    receiver = ResultReceiver(wire.Embedded)
+    item = wire.Embed(0, "", (("1",),), 0, "t", 9_000_000, request=part_of)
+    sent = pending.add(item, receiver)
+    pending.send(sent, client)
+    now[0] = 10_000_000
+    pending.lost(sent, died=True)
+    assert pending.held() == ([sent] if part_of else [])
+    pending.refuse_all("the test is over")
+    with pytest.raises(Refusal) as refusal:
+        await receiver.result(lambda: None)
+    assert refusal.value.refused.code == ("worker_gone" if part_of else "no_worker")
 
 
 async def test_parts_are_put_together_in_their_order(box: Box) -> None:

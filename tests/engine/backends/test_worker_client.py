@@ -132,6 +132,39 @@ async def test_what_cannot_be_encoded_fails_alone(worker: OneWorker) -> None:
     assert not worker.busy
 
 
+class Faulty(Heard):
+    """A receiver that fails at the first delta, or at the end."""
+
+    def __init__(self, *, at_end: bool) -> None:
+        super().__init__()
+        self._at_end = at_end
+
+    def delta(self, delta: wire.Delta, at_us: int) -> None:
+        """As a faulty parser does."""
+        if not self._at_end:
+            raise ValueError("a fault of the parser")
+        super().delta(delta, at_us)
+
+    def finished(self, finished: wire.Finished) -> None:
+        """As a faulty parser does."""
+        raise ValueError(f"a fault at the end of {finished.id}")
+
+
+@pytest.mark.parametrize("at_end", [False, True])
+async def test_what_cannot_be_read_fails_alone(worker: OneWorker, at_end: bool) -> None:
+    """All answers of a step share a frame; one of them must not cost the others."""
+    worker.want_knobs({"queue_limit": 32})
+    heard = [Faulty(at_end=at_end) if number == 3 else Heard() for number in range(8)]
+    for each in heard:
+        worker.submit(order("one two"), each)
+    ends = [await ended(each) for each in heard]
+    faulty = ends.pop(3)
+    assert isinstance(faulty, wire.Refused)
+    assert faulty.code == "unreadable"
+    assert all(isinstance(end, wire.Finished) for end in ends)
+    assert not worker.busy
+
+
 async def test_a_sequence_grows_and_ends(worker: OneWorker) -> None:
     """The deltas add up to the final count."""
     heard = Heard()
