@@ -38,6 +38,8 @@ _CHANNEL: Final = (
 )
 
 
+_LONGEST: Final = 400_000
+"""Characters of a grammar, which the gateway writes while its streams wait."""
 _Own = TaggedCalls | GemmaCalls | PythonCalls
 """Forms whose arguments are no JSON."""
 
@@ -150,12 +152,17 @@ def _longer(name: str, tools: Collection[str]) -> list[str]:
 def _grammar(calls: _Own, tools: Schemas, strict: Collection[str], controls: Controls) -> str:
     """What follows the beginning of calls that are no JSON."""
     held = {name: schema for name, schema in tools.items() if name in strict}
-    lines = []
+    rules: dict[str, None] = {}  # some are of several tools
+    room = _LONGEST
     for place, (name, schema) in enumerate(held.items()):
         try:
-            lines.append(_arguments(calls, f"t{place}", name, schema, controls))
+            lines = _arguments(calls, f"t{place}", name, schema, controls).split("\n")
         except schemas.Unwritable as error:
             raise Unwritable(name, str(error)) from error
+        room -= sum(len(line) for line in lines if line not in rules)
+        rules.update(dict.fromkeys(lines))
+        if room < 0:
+            raise Unwritable(name, "the schemas of all strict tools are too large together")
     if isinstance(calls, PythonCalls):
         options = [f"{pieces.literal(name)} t{place}" for place, name in enumerate(held)]
         options += [
@@ -164,17 +171,18 @@ def _grammar(calls: _Own, tools: Schemas, strict: Collection[str], controls: Con
             if name not in held and keywords.nameable(name)
         ]
         start = "LINE WS? calls"
-        lines.append(keywords.calls(options, pieces.mark(calls.close, controls)))
+        more = keywords.calls(options, pieces.mark(calls.close, controls))
     else:
-        rules = {name: f"t{place}" for place, name in enumerate(held)}
-        options = [f"{pieces.literal(name)} LINE {rule}" for name, rule in rules.items()]
+        places = {name: f"t{place}" for place, name in enumerate(held)}
+        options = [f"{pieces.literal(name)} LINE {rule}" for name, rule in places.items()]
         options += [
-            f"{pieces.literal(name)} LINE {pieces.literal(each[len(name) :])} {rules[each]}"
+            f"{pieces.literal(name)} LINE {pieces.literal(each[len(name) :])} {places[each]}"
             for name in held
             for each in _longer(name, held)
         ]
-        start = " | ".join(options)
-    return f"start: {start}\n{''.join(lines)}{pieces.TERMINALS}"
+        start, more = " | ".join(options), ""
+    written = "\n".join(rules)
+    return f"start: {start}\n{written}\n{more}{pieces.TERMINALS}"
 
 
 def _arguments(

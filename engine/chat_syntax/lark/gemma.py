@@ -107,8 +107,8 @@ class _Writer:
         raise Unwritable(f"the type {kind}")
 
     def _text(self, schema: Mapping[str, Any]) -> str:
-        name = self._next()
-        self.rules.append(texts.rules(name, schema, QUOTE, self._controls))
+        name, rules = texts.rules(self._next(), schema, QUOTE, self._controls)
+        self.rules.append(rules)
         return f"{pieces.mark(QUOTE, self._controls)} {name}"
 
     def _object(self, schema: Mapping[str, Any], depth: int) -> str:

@@ -34,6 +34,8 @@ NARROWING: Final = COMBINED | _OBJECTS | ARRAYS | NUMBERS | {
     "maxItems", "pattern", "format", "minLength", "maxLength",
 }  # fmt: skip
 """What narrows the values that a schema allows; anything else only describes them."""
+_MEMBERS: Final = 500
+"""Members of one object: each is a rule that the one before it leads to."""
 _OPTIONS: Final = 32
 """Schemas that are looked at for the types of one argument."""
 
@@ -55,6 +57,8 @@ def listed(schema: Mapping[str, Any]) -> list[tuple[str, bool]]:
     refuse(schema, COMBINED | _OBJECTS | {"const", "enum"}, "an object")
     if not isinstance(properties, Mapping) or not isinstance(required, list | tuple):
         raise Unwritable("properties or required of another form")
+    if len(properties) > _MEMBERS:
+        raise Unwritable(f"more than {_MEMBERS} members of an object")
     if not all(key in properties for key in required):
         raise Unwritable("required members that properties does not list")
     return [(key, key in required) for key in properties]

@@ -76,10 +76,11 @@ class _Writer:
         end = form.value_end.replace("{key}", key)
         begin = self._begin(key, kind)
         if kind == "string":
-            inner = texts.rules(
-                f"{name}_text", schema, end, controls, folded=form.folded, marked=True
+            alike = "{key}" not in form.value_end
+            text, rules = texts.rules(
+                f"{name}_text", schema, end, controls, alike=alike, folded=form.folded, marked=True
             )
-            return f"{name}: {begin} {name}_text WS?\n{inner}"
+            return f"{name}: {begin} {text} WS?\n{rules}"
         value, fold = pieces.part(self.root, schema), '"\\n"? ' if form.folded else ""
         return f"{name}: {begin} {fold}{value} {fold}{pieces.mark(end, controls)} WS?\n"
 

@@ -6,6 +6,7 @@ Where a control token ends it, only what comes before the token is. Imported by 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -27,13 +28,15 @@ def rules(
     end: str,
     controls: Controls,
     *,
+    alike: bool = True,
     folded: bool = False,
     marked: bool = False,
-) -> str:
-    """The rules of a text and its end, the first of them `name`.
+) -> tuple[str, str]:
+    """The rule of a text and its end, and what defines it: `name`, or one for all free texts.
 
-    `folded`: line breaks around the text belong to the marks; one that is held has them. `marked`:
-    the text may be a CDATA section, as XML has it. No part of `end` both begins and ends it.
+    `alike`: all texts have this end. `folded`: line breaks around the text belong to the marks; one
+    that is held has them. `marked`: the text may be a CDATA section, as XML has it. No part of
+    `end` both begins and ends it.
 
     Raises:
         Unwritable: the schema says more of the text than can be held.
@@ -41,6 +44,16 @@ def rules(
     held = terminal(schema)
     first = pieces.split(end, controls)[0]
     last = "" if first in controls else first
+    after = pieces.mark(end[len(last) :], controls)
+    name = name if held or not alike else "text"
+    return name, _rules(name, held, end, last, after, folded=folded, marked=marked)
+
+
+@functools.lru_cache(maxsize=256)
+def _rules(
+    name: str, held: str, end: str, last: str, after: str, *, folded: bool, marked: bool
+) -> str:
+    """A text, the `last` of its lexeme, which begins the end, and what comes `after` that."""
     fold = "\n" if folded and held else ""
     free = "\\n?" if folded else ""
     unmarked = f" & ~/{free}{pieces.escaped(_CDATA)}(?s:.*)/" if marked else ""
@@ -51,9 +64,7 @@ def rules(
         opening = f"/{free}{pieces.escaped(_CDATA)}/"
         closing = pieces.literal(_CDATA_END + last)
         options.append(_joined(opening, _without(_CDATA_END + end, held), closing))
-    token = name.upper()
-    after = pieces.mark(end[len(last) :], controls)
-    return f"{name}: {token} {after}\n{token}: {' | '.join(options)}\n"
+    return f"{name}: {name.upper()} {after}\n{name.upper()}: {' | '.join(options)}\n"
 
 
 def _without(end: str, held: str) -> str:

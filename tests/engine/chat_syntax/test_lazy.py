@@ -207,6 +207,7 @@ def test_what_is_tried_names_no_control_token() -> None:
         {"properties": {"a": {"type": "string", "enum": "abc"}}},
         {"properties": {"a": {"type": "string", "enum": [1]}}},
         {"properties": {"a": False}},
+        {"properties": {f"a{place}": {} for place in range(501)}},
     ],
 )
 def test_a_strict_schema_that_tags_cannot_hold_is_refused(schema: dict[str, Any]) -> None:
@@ -215,6 +216,16 @@ def test_a_strict_schema_that_tags_cannot_hold_is_refused(schema: dict[str, Any]
         lazy.of(FAMILIES["qwen-xml"], {"ok": CLOSED["get_time"], "bad": schema}, ("ok", "bad"), {})
     assert refused.value.tool == "bad"
     assert lazy.of(FAMILIES["qwen-xml"], {"bad": schema}, (), {}) is None
+
+
+@pytest.mark.parametrize("name", ["qwen-xml", "gemma", "lfm"])
+def test_schemas_that_are_too_large_together_are_refused(name: str) -> None:
+    """Before they cost the gateway the time of other requests; each alone would be held."""
+    schema = {"properties": {f"a{place}": {"type": "string"} for place in range(400)}}
+    tools = {f"f{place}": schema for place in range(20)}
+    with pytest.raises(lazy.Unwritable, match="too large together"):
+        lazy.of(FAMILIES[name], tools, tuple(tools), {})
+    assert lazy.of(FAMILIES[name], tools, ("f0",), {}) is not None
 
 
 def test_a_text_is_one_of_those_that_its_schema_names() -> None:
