@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from storage import migrations
-from tests import ready_stores, warm_starts
+from tests import ready_stores
+from tests.warm_starts import popen
 
 # Neither is about the code under test: how fast examples are made or run is the machine's affair.
 # Each run draws others: thirty a property are many in a week, and a run stays short.
@@ -46,14 +47,14 @@ def _ready_stores() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _warm_starts() -> Iterator[None]:
     """The processes of a box do not import their libraries anew."""
-    with warm_starts.warm():
+    with popen.warm():
         yield
 
 
 @pytest.fixture
 def cold_starts() -> Iterator[None]:
-    """They do."""
-    with warm_starts.cold():
+    """In this test they do."""
+    with popen.cold():
         yield
 
 

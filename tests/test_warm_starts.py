@@ -9,25 +9,27 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import psutil
 import pytest
 
-from tests import warm_starts
-from tests.warm_starts import Nursery
+from tests.warm_starts import MODULES, forking, popen
+from tests.warm_starts.nursery import Nurseries, Nursery
+from tests.warm_starts.request import Request
 
 JOB: Final = [sys.executable, "-m", "engine.jobs", "--home"]
-ASKED: Final = {"words": [*JOB, "x"], "environment": dict(os.environ)}
+ASKED: Final = Request((*JOB, "x"), dict(os.environ), "/")
 ROOM: Final = 4096
 
 _AS_ANOTHER_USER: Final = """
 import json, os, pathlib, sys
-from tests import warm_starts
+from tests.warm_starts import command_line
 if os.getuid() == 0:
     os.setuid(65534)
-line = warm_starts._CommandLine()
+line = command_line.CommandLine()
 line.write(json.loads(sys.argv[1]))
 print(line.room, repr(pathlib.Path("/proc/self/cmdline").read_bytes()))
 """
@@ -54,7 +56,7 @@ class Ends:
     def asked_once(self) -> tuple[socket.socket, socket.socket]:
         """One is asked for a process, and then no more."""
         near, far = self.pair()
-        socket.send_fds(near, [json.dumps(ASKED).encode()], [])
+        socket.send_fds(near, [ASKED.encode()], [])
         near.shutdown(socket.SHUT_WR)
         return near, far
 
@@ -70,7 +72,7 @@ def ends() -> Iterator[Ends]:
 
 def test_a_warm_process_is_a_child_with_its_own_words_and_streams(tmp_path: Path) -> None:
     """Its exit code, what it wrote, its parent, its command line and its death by a signal."""
-    with warm_starts.warm():
+    with popen.warm():
         done = subprocess.run([*JOB, "x"], capture_output=True, text=True, check=False)
         assert done.returncode == 2
         assert "the following arguments are required: --job" in done.stderr
@@ -89,7 +91,7 @@ def test_a_warm_process_is_a_child_with_its_own_words_and_streams(tmp_path: Path
     assert runner.returncode == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("name", warm_starts.MODULES)
+@pytest.mark.parametrize("name", MODULES)
 @pytest.mark.usefixtures("cold_starts")
 def test_each_module_imports_what_it_needs(name: str) -> None:
     """In a nursery another module may have imported it before."""
@@ -120,12 +122,12 @@ def test_what_changes_how_libraries_are_loaded_is_not_warm(
     assert nursery.suits(ASKED)
     monkeypatch.setenv(name, "/elsewhere")
     assert nursery.suits(ASKED)
-    assert not nursery.suits(ASKED | {"environment": dict(os.environ)})
+    assert not nursery.suits(replace(ASKED, environment=dict(os.environ)))
 
 
 def test_a_command_line_that_cannot_be_shown_is_not_warm(ends: Ends) -> None:
     """It is too long, or nothing can be shown here."""
-    assert not ends.nursery().suits(ASKED | {"words": [*JOB, "x" * ROOM]})
+    assert not ends.nursery().suits(replace(ASKED, words=(*JOB, "x" * ROOM)))
     assert not ends.nursery(room=0).suits(ASKED)
 
 
@@ -142,13 +144,13 @@ def test_a_command_line_that_cannot_be_shown_is_not_warm(ends: Ends) -> None:
 )
 def test_what_a_nursery_does_not_do_is_not_warm(other: dict[str, Any]) -> None:
     """Popen does it, or says why it cannot."""
-    given = dict.fromkeys(warm_starts._PARAMETERS) | {
+    given = dict.fromkeys(popen.PARAMETERS) | {
         "args": [*JOB, "x"],
         "process_group": -1,
         "close_fds": True,
     }
-    assert warm_starts._is_ours(given)
-    assert not warm_starts._is_ours(given | other)
+    assert popen.is_ours(given)
+    assert not popen.is_ours(given | other)
 
 
 def test_after_a_nursery_that_failed_comes_another_and_then_cold_starts(ends: Ends) -> None:
@@ -157,24 +159,26 @@ def test_after_a_nursery_that_failed_comes_another_and_then_cold_starts(ends: En
     far.close()
     able = ends.nursery(b"123")
     ends.open[-1].send(b"")
-    starts = warm_starts._Starts(iter([Nursery(near, ROOM, far.close), able]))
+    starts = Nurseries(iter([Nursery(near, ROOM, far.close), able]))
     assert starts.start(ASKED, []) == 123
     assert starts.start(ASKED, []) is None
     assert starts.start(ASKED, []) is None
 
 
-def test_a_fork_that_fails_is_told(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The process between a nursery and its child is killed before it told the child's id."""
+def test_a_fork_that_fails_is_reported(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process between a nursery and its child is killed before it writes the child's id."""
     near, far = ends.asked_once()
     killed = subprocess.Popen(["true"])
     monkeypatch.setattr(os, "fork", lambda: killed.pid)
-    monkeypatch.setattr(warm_starts, "_TO_THE_GROUP", ())
-    assert warm_starts._births(far) is None
+    monkeypatch.setattr(forking, "TO_THE_GROUP", ())
+    assert forking.births(far) is None
     assert near.recv(16) == b""
     assert killed.wait() == 0
 
 
-def test_what_cannot_fork_ends_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_cannot_fork_exits_and_writes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Its nursery notices the end."""
 
     def no_fork() -> int:
@@ -184,7 +188,7 @@ def test_what_cannot_fork_ends_without_a_word(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(os, "_exit", sys.exit)
     born, birth = os.pipe()
     with pytest.raises(SystemExit, match="1"):
-        warm_starts._fork_again(birth)
+        forking.fork_again(birth)
     os.close(birth)
     assert os.read(born, 1) == b""
     os.close(born)
@@ -210,7 +214,7 @@ def test_a_nursery_ignores_signals_to_its_group_and_its_children_do_not(
         return 0
 
     monkeypatch.setattr(os, "fork", fork)
-    monkeypatch.setattr(warm_starts, "_fork_again", forked)
+    monkeypatch.setattr(forking, "fork_again", forked)
     with pytest.raises(Forked):
-        warm_starts._births(ends.asked_once()[1])
+        forking.births(ends.asked_once()[1])
     assert heard == before

@@ -27,7 +27,6 @@ Verdict = "list[tuple[dict[str, str], str]] | str"
 """The elements as (labels, value), or FAULTY."""
 
 _LABEL: Final = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
-_ELEMENT: Final = re.compile(r"\{((?:[^{}\"]|\"(?:[^\"\\]|\\.)*\")*)\} ([^\s,]+)")
 
 
 def found() -> str | None:
