@@ -6,6 +6,7 @@ A decision is data: the reason is one of a closed list, the sentence is for peop
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -64,6 +65,18 @@ class Refusal(Exception):
     def __init__(self, reason: Reason, sentence: str) -> None:
         super().__init__(sentence)
         self.decision = Decision(reason, sentence)
+
+
+def first(decisions: Sequence[Decision], idle: str) -> Decision:
+    """The first decision with a plan; without one, when to look again at the earliest.
+
+    `idle` is the sentence for having nothing to do.
+    """
+    for decision in decisions:
+        if decision.plan is not None:
+            return decision
+    due = min((each.due_us for each in decisions if each.due_us is not None), default=None)
+    return Decision(Reason.IDLE, idle, due_us=due)
 
 
 def of(error: errors.StorageError) -> Decision | None:

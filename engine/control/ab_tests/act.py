@@ -39,24 +39,24 @@ async def carry_out(
     if plan.evidence is not ab_test_evidence.NONE:
         await ab_test_units.record(s, test.id, plan.units, plan.evidence)
         await ab_test_looks.record(s, test.id, plan.looks)
-    by = By(s, plan, at_us, actor, intent_id)
+    act = _Act(s, plan, at_us, actor, intent_id)
     match plan.do:
         case Do.EXPOSE:
-            await by.expose()
+            await act.expose()
         case Do.MARK:
-            await by.move(State.UNHEALTHY)
+            await act.move(State.UNHEALTHY)
         case Do.RECORD:
             pass
         case Do.RETURN:
-            split = await by.back()
-            await by.move(State.ENDED, split_id=split.id, winner=plan.winner)
+            split = await act.back()
+            await act.move(State.ENDED, split_id=split.id, winner=plan.winner)
         case Do.CROWN:
-            await by.crown()
+            await act.crown()
         case Do.PROMOTE:
-            await by.promote()
+            await act.promote()
         case Do.LEAVE:
             await give_back(s, test, actor, at_us, intent_id)
-            await by.move(State.ENDED)
+            await act.move(State.ENDED)
 
 
 async def own(s: Session, test: AbTest, *, actor: str, at_us: int, intent_id: int | None) -> None:
@@ -108,7 +108,7 @@ async def ask_label(s: Session, test: AbTest, release: int, intent_id: int, at_u
     )  # fmt: skip
 
 
-class By:
+class _Act:
     """One act: the plan, when, and who carries it out."""
 
     def __init__(

@@ -36,18 +36,18 @@ async def carry_out(
     """
     if plan.looks:
         await rollout_looks.record(s, plan.rollout, plan.evidence, plan.looks)
-    by = By(s, plan, at_us, actor, intent_id)
+    act = _Act(s, plan, at_us, actor, intent_id)
     match plan.do:
         case Do.SMOKE:
-            await by.smoke()
+            await act.smoke()
         case Do.ENTER:
-            await by.enter()
+            await act.enter()
         case Do.HOLD:
-            await by.move(State.PAUSED, resumes=None)
+            await act.move(State.PAUSED, resumes=None)
         case Do.ABORT:
-            await by.abort()
+            await act.abort()
         case Do.COMPLETE:
-            await by.complete()
+            await act.complete()
         case Do.RECORD:
             pass
         case Do.RECOUNT:
@@ -55,7 +55,7 @@ async def carry_out(
             again = await _impact(s, plan.rollout, ended, at_us)
             await rollouts.change(s, plan.rollout.id, impact=again)
         case Do.RELEASE | Do.FORGET:
-            await by.release()
+            await act.release()
 
 
 async def own(
@@ -92,7 +92,7 @@ async def undo(
     return undone
 
 
-class By:
+class _Act:
     """One act: the plan, when, and who carries it out."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The controller of rollouts: observes all that are under way, and does one thing at a time.
+"""The controller of rollouts: leads each one that is under way, one act at a time.
 
 Imported by `engine.control`.
 """
@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 import structlog
 
-from engine.control.decisions import Decision, Reason
+from engine.control import decisions
+from engine.control.decisions import Decision
 from engine.control.rollouts import act, facts
 from engine.control.rollouts.decide import Do, Plan, decide
 from engine.control.rollouts.facts import Facts
@@ -33,12 +34,8 @@ class Rollouts:
 
     def decide(self, observed: Sequence[Facts], now_us: int) -> Decision:
         """The first plan there is; without one, the earliest time to look again."""
-        decisions = [decide(each, now_us) for each in observed]
-        for decision in decisions:
-            if decision.plan is not None:
-                return decision
-        due = min((each.due_us for each in decisions if each.due_us is not None), default=None)
-        return Decision(Reason.IDLE, f"{len(decisions)} rollouts wait.", due_us=due)
+        waiting = f"{len(observed)} rollouts wait."
+        return decisions.first([decide(each, now_us) for each in observed], waiting)
 
     async def act(self, s: Session, decision: Decision, now_us: int) -> None:
         """Carry out the plan."""
