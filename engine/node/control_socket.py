@@ -13,8 +13,9 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from engine.node import control_requests
-from engine.node.control_requests import ControlRequests, Rejected, Request
+from engine.node import control_protocol
+from engine.node.control_protocol import Rejected, Request
+from engine.node.control_requests import ControlRequests
 from engine.process.connections import Connections, Reader, Writer
 from engine.process.listening import Listening
 from engine.process.peers import Limits, Peer
@@ -113,7 +114,7 @@ class ControlSocket:
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             return _no("bad_request", f"The line is not a request: {error}")
         except RecursionError:
-            return _no("bad_request", control_requests.TOO_DEEP)
+            return _no("bad_request", control_protocol.TOO_DEEP)
         try:
             return {"ok": True, **await self._requests.answer(request, peer)}
         except Rejected as rejected:

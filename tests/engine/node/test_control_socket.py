@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from engine.node import control_requests, control_socket
+from engine.node import control_socket
+from engine.node import intents as intake
 from engine.node.control_requests import ControlRequests
 from engine.node.control_socket import PER_USER, ControlSocket
 from storage import errors, intents, keys, ledger
@@ -397,7 +398,7 @@ async def test_one_person_cannot_queue_without_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What nothing carries out fills the store; the same request sent again is still answered."""
-    monkeypatch.setattr(control_requests, "UNCLAIMED", 3)
+    monkeypatch.setattr(intake, "UNCLAIMED", 3)
     asked = {"do": "intent", "verb": "services.undo", "target": "support", "arguments": {"to": 1}}
     lines = [json.dumps(asked | {"idempotency_key": key}).encode() for key in "abcdc"]
     async with listening(tmp_path / "home") as node:
