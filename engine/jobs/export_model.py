@@ -20,7 +20,13 @@ import msgspec
 from engine.jobs import kinds
 from engine.jobs.context import Context
 from engine.jobs.errors import Refused, Transient
-from engine.registry import downloads, mlflow_registry, model_card, server_responses, sources
+from engine.registry import (
+    mlflow_registry,
+    model_card,
+    server_requests,
+    server_responses,
+    sources,
+)
 from engine.registry.sources import BadSource
 from storage import errors, model_lineage, models
 from storage.control_socket import verbs
@@ -110,7 +116,7 @@ async def _publish(context: Context, version: ModelVersion, folder: Path) -> str
         context.progress(sent, version.size_bytes, "B")
 
     try:
-        async with downloads.client() as http:
+        async with server_requests.client() as http:
             number = await mlflow_registry.publish(http, target, files, tags, progress=progress)
     except server_responses.Unavailable as error:
         raise Transient(str(error), error.after_s) from error

@@ -13,7 +13,7 @@ import httpx
 from engine.jobs import model_sources
 from engine.jobs.context import Context
 from engine.jobs.model_sources import SourceFile
-from engine.registry import disk_room, downloads, filesystems, sources
+from engine.registry import disk_room, downloads, filesystems, server_requests, sources
 from engine.registry.downloads import Download, Known
 from engine.registry.sources import Filesystem, Hub, Mlflow, Remote
 
@@ -26,7 +26,7 @@ async def fetch(context: Context) -> dict[str, object]:
     places = [model_sources.download(context, number) for number in range(len(found.files))]
     with model_sources.failures():
         _need_room(found.files, places)
-        async with downloads.client() as http:
+        async with server_requests.client() as http:
             done = 0
             for file, place in zip(found.files, places, strict=True):
                 await _fetch(context, http, file, place, _progress(context, found.files, done))

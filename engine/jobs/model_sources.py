@@ -22,6 +22,7 @@ from engine.registry import (
     filesystems,
     mlflow_registry,
     registration,
+    server_requests,
     server_responses,
     sources,
     split_names,
@@ -108,7 +109,7 @@ async def _find(context: Context, named: Sequence[Source]) -> Located:
             ]
             return Located(address=first.address, files=tuple(files))
         case Mlflow():
-            async with downloads.client() as http:
+            async with server_requests.client() as http:
                 remotes, address = await mlflow_registry.look_up(http, first)
             return Located(address=address, files=tuple(map(_remote, remotes)))
 
@@ -116,7 +117,7 @@ async def _find(context: Context, named: Sequence[Source]) -> Located:
 async def _at_one_commit(named: Sequence[Source]) -> Located:
     """The files of a Hub as the branch has them now, all of the same commit."""
     files: list[SourceFile] = []
-    async with downloads.client() as http:
+    async with server_requests.client() as http:
         for source in named:
             assert isinstance(source, Hub)  # noqa: S101 the parts are where the first one is
             commit = files[0].commit if files else None
@@ -139,7 +140,7 @@ async def _at_one_commit(named: Sequence[Source]) -> Located:
 async def _announced(context: Context, files: Sequence[SourceFile]) -> list[SourceFile]:
     """The parts of a split model with their sizes: a missing one is found before any download."""
     found = []
-    async with downloads.client() as http:
+    async with server_requests.client() as http:
         for each in files:
             source = Remote(with_query(context, each.url or ""), each.file_name)
             size = await downloads.announced_bytes(http, source)

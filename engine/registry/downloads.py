@@ -10,25 +10,20 @@ models or jobs. Imported by `engine.jobs`.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import re
-import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import urljoin, urlsplit
 
 import httpx
 import msgspec
 
-from engine.registry import disk_room, server_responses
+from engine.registry import disk_room, server_requests, server_responses
 from engine.registry.sources import Hub, Remote
 
 _BUFFER: Final = 1024 * 1024
-_REDIRECTS: Final = 8
-_TIMEOUT: Final = httpx.Timeout(30.0, connect=15.0)
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _SPACE_EVERY: Final = 64 * 1024 * 1024
 
@@ -87,13 +82,6 @@ class Download:
             return 0
 
 
-def client(verify: ssl.SSLContext | bool = True) -> httpx.AsyncClient:
-    """A client for downloads: no automatic redirects, read timeouts, no compression."""
-    return httpx.AsyncClient(
-        timeout=_TIMEOUT, verify=verify, headers={"accept-encoding": "identity"}
-    )
-
-
 async def look_up(http: httpx.AsyncClient, source: Hub) -> Known:
     """The Hub's metadata of a file: its URL at a commit, its size, its SHA-256.
 
@@ -103,7 +91,7 @@ async def look_up(http: httpx.AsyncClient, source: Hub) -> Known:
     asked = source.at(source.revision)
     what = f"hf://{source.repository}/{source.file}@{source.revision}"
     with server_responses.translated(what):
-        response = await _head(http, asked)
+        response = await server_requests.head(http, asked)
     server_responses.accept(response, what, hub=True)
     etag = server_responses.etag(
         response.headers.get("x-linked-etag") or response.headers.get("etag")
@@ -131,9 +119,7 @@ async def announced_bytes(http: httpx.AsyncClient, source: Remote) -> int | None
         Refused: there is no such file. Unavailable: the server did not answer.
     """
     with server_responses.translated(source.shown):
-        response = await http.head(
-            source.url, headers=_credentials(source, source.url), follow_redirects=False
-        )
+        response = await server_requests.ask_size(http, source)
     if response.status_code in {httpx.codes.NOT_FOUND, httpx.codes.GONE}:
         server_responses.accept(response, source.shown, hub=False)
     if response.status_code != httpx.codes.OK:
@@ -173,7 +159,7 @@ async def fetch(
         headers = {"range": f"bytes={offset}-", "if-range": before.validator or ""}
         log(f"Resuming at byte {offset}.")
     with server_responses.translated(source.shown):
-        async with _get(http, source, headers) as response:
+        async with server_requests.get(http, source, headers) as response:
             return await _receive(
                 response,
                 _Target(source, download, before, offset, expected, progress, log, free_bytes),
@@ -292,50 +278,3 @@ def _agree(url: str, expected: int, size: int, download: Download) -> None:
 
 def _need_room(target: _Target, more: int) -> None:
     disk_room.need(target.download.directory, target.source.shown, more, target.free_bytes)
-
-
-# requests
-
-
-async def _head(http: httpx.AsyncClient, source: Remote) -> httpx.Response:
-    """The Hub's own response: redirects within its host are followed, those to files are not."""
-    url = source.url
-    for _ in range(_REDIRECTS):
-        response = await http.head(url, headers=_credentials(source, url))
-        location = response.headers.get("location", "")
-        if not response.is_redirect or not location or urlsplit(location).netloc:
-            return response
-        if "x-linked-etag" in response.headers:
-            return response
-        url = urljoin(url, location)
-    raise server_responses.Refused(f"{source.shown} redirects more than {_REDIRECTS} times.")
-
-
-@contextlib.asynccontextmanager
-async def _get(
-    http: httpx.AsyncClient, source: Remote, headers: dict[str, str]
-) -> AsyncIterator[httpx.Response]:
-    """The final response after redirects. Credentials are sent to the first host only."""
-    url = source.url
-    for _ in range(_REDIRECTS):
-        credentials = _credentials(source, url)
-        async with http.stream("GET", url, headers={**headers, **credentials}) as response:
-            location = response.headers.get("location")
-            if not response.is_redirect or location is None:
-                yield response
-                return
-        onward = urljoin(url, location)
-        was, now = urlsplit(url).scheme, urlsplit(onward).scheme
-        if now not in {"http", "https"} or (was == "https" and now == "http"):
-            raise server_responses.Refused(
-                f"{source.shown} redirects to {now}://, which is not encrypted."
-            )
-        url = onward
-    raise server_responses.Refused(f"{source.shown} redirects more than {_REDIRECTS} times.")
-
-
-def _credentials(source: Remote, url: str) -> dict[str, str]:
-    first, here = urlsplit(source.url), urlsplit(url)
-    if source.authorization is None or (first.scheme, first.netloc) != (here.scheme, here.netloc):
-        return {}
-    return {"authorization": source.authorization}

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.registry import disk_room, downloads, server_responses, sources
+from engine.registry import disk_room, downloads, server_requests, server_responses, sources
 from engine.registry.downloads import Download, Known
 from engine.registry.sources import Remote
 from tests.engine.registry import hub as hubs
@@ -35,7 +35,7 @@ def hub() -> Iterator[Hub]:
 async def fetch(source: Remote, download: Download, **changes: Any) -> Known:
     """One call, that is one attempt."""
     said: list[str] = changes.pop("said", [])
-    async with downloads.client() as http:
+    async with server_requests.client() as http:
         return await downloads.fetch(
             http, source, download, progress=lambda *_: None, log=said.append, **changes
         )
@@ -59,7 +59,7 @@ async def test_a_file_of_the_hub_arrives_as_of_one_commit(hub: Hub, tmp_path: Pa
     """Size, SHA-256 and commit are known before the first byte; the token meets the Hub alone."""
     hub.token = "hf_secret"  # noqa: S105 not a secret
     source = on_the_hub(hub, HF_TOKEN="hf_secret")  # noqa: S106
-    async with downloads.client() as http:
+    async with server_requests.client() as http:
         known = await downloads.look_up(http, source)
     assert known.sha256 == hashlib.sha256(CONTENT).hexdigest()
     assert (known.size_bytes, known.commit) == (len(CONTENT), hubs.COMMIT)
@@ -185,7 +185,7 @@ async def test_what_a_server_can_answer(
 )
 async def test_what_the_hub_does_not_have(hub: Hub, address: str, said: str) -> None:
     """The repository, the revision or the file: it says which."""
-    async with downloads.client() as http:
+    async with server_requests.client() as http:
         with pytest.raises(server_responses.Refused, match=said):
             await downloads.look_up(http, on_the_hub(hub, address))
 
@@ -193,7 +193,7 @@ async def test_what_the_hub_does_not_have(hub: Hub, address: str, said: str) -> 
 async def test_a_gated_repository_says_what_is_needed(hub: Hub) -> None:
     """A token in the node's environment."""
     hub.token = "hf_secret"  # noqa: S105 not a secret
-    async with downloads.client() as http:
+    async with server_requests.client() as http:
         with pytest.raises(server_responses.Refused, match="needs HF_TOKEN"):
             await downloads.look_up(http, on_the_hub(hub))
 
@@ -202,7 +202,7 @@ async def test_a_file_of_another_size_than_the_hub_says_is_refused(
     hub: Hub, tmp_path: Path
 ) -> None:
     """The two answers have to be of the same file."""
-    async with downloads.client() as http:
+    async with server_requests.client() as http:
         known = await downloads.look_up(http, on_the_hub(hub))
     hub.content = CONTENT + b"more"
     with pytest.raises(server_responses.Refused, match="the Hub says that the file has"):
@@ -266,7 +266,7 @@ async def test_an_untrusted_certificate_is_refused(tmp_path: Path) -> None:
         with pytest.raises(server_responses.Refused, match="certificate is not trusted"):
             await fetch(plain(hub), Download(tmp_path))
         trusting = ssl.create_default_context(cafile=str(made))
-        async with downloads.client(trusting) as http:
+        async with server_requests.client(trusting) as http:
             await downloads.fetch(
                 http, plain(hub), Download(tmp_path), progress=lambda *_: None, log=print
             )
@@ -315,7 +315,7 @@ async def cancel_in_the_middle(hub: Hub, download: Download) -> None:
     hub.gate.clear()
     hub.held_after = 5000
     arrived = asyncio.Event()
-    async with downloads.client() as http:
+    async with server_requests.client() as http:
         task = asyncio.create_task(
             downloads.fetch(
                 http, plain(hub), download, log=lambda _: None,

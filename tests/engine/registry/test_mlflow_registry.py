@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from engine.registry import downloads, mlflow_registry, sources
+from engine.registry import downloads, mlflow_registry, server_requests, sources
 from engine.registry.downloads import Download
 from engine.registry.server_responses import Refused
 from engine.registry.sources import BadSource
@@ -70,7 +70,7 @@ async def test_a_version_goes_there_and_back(server: dict[str, str], tmp_path: P
     card = tmp_path / "README.md"
     card.write_text("# tiny")
     target = sources.mlflow("mlflow:models:/tiny", server, numbered=False)
-    async with downloads.client() as http:
+    async with server_requests.client() as http:
         for expected in ("1", "2"):
             tags = {"paddock.sha256": home_fixtures.digest(path), "licence": "mit"}
             number = await mlflow_registry.publish(
@@ -91,7 +91,7 @@ async def test_an_alias_and_what_is_not_there(server: dict[str, str]) -> None:
     """MLflow's own sentence says what is missing."""
     alias = {"name": "tiny", "alias": "champion", "version": "1"}
     url = f"{server['MLFLOW_TRACKING_URI']}/api/2.0/mlflow/registered-models/alias"
-    async with downloads.client() as http:
+    async with server_requests.client() as http:
         (await http.post(url, json=alias)).raise_for_status()
         source = sources.parse("mlflow:models:/tiny@champion", server)
         assert isinstance(source, sources.Mlflow)
