@@ -16,11 +16,11 @@ import msgspec
 from engine.chat_syntax import families
 from engine.chat_syntax.syntax import Family
 from engine.execution.job import Chat, Message, Text, Tool, Vocabulary
-from engine.prompting import chat_turns, told_tools
+from engine.prompting import chat_turns, textual_tools
 from engine.prompting.renderer import faults, pool
 from engine.prompting.renderer.pool import Renderer
 from engine.prompting.renderer.protocol import ChatSource, Keyed
-from engine.prompting.told_tools import Told
+from engine.prompting.textual_tools import Written
 from engine.serving import wire
 
 CHATML: Final = (
@@ -36,7 +36,7 @@ RESERVED: Final = frozenset(
 """Names that a caller's template arguments cannot have."""
 
 PLAIN: Final = Chat((Message("user", "Hello."),))
-"""What every template has to render."""
+"""A conversation that every template has to render."""
 _SYSTEM: Final = "A system text."
 _WITH_SYSTEM: Final = Chat((Message("system", _SYSTEM), Message("user", "Hello.")))
 
@@ -56,7 +56,7 @@ def ordinary(chat: Chat) -> bool:
 class BadConversation(Exception):
     """The model's chat template refuses these messages, or fails for them; the message says how.
 
-    It has rendered a plain conversation, so that others are answered.
+    It has rendered a plain conversation, so other requests can still be answered.
     """
 
 
@@ -71,7 +71,7 @@ class BadArguments(BadConversation):
 class BrokenTemplate(Exception):
     """The model's chat template is faulty; its file has to be replaced.
 
-    `plain`: it fails whatever is said. Otherwise it takes too much time or memory over little.
+    `plain`: it fails for every conversation. Otherwise it exceeded its limits on a short one.
     """
 
     def __init__(self, message: str, *, plain: bool) -> None:
@@ -82,9 +82,9 @@ class BrokenTemplate(Exception):
 class ChatTemplate:
     """The chat template of one model.
 
-    Where the template takes no system message, a system text goes before the next user message, as
-    other servers do. Where it shows no tools, a system text says what they are. `family` is how its
-    model writes calls and reasoning.
+    If the template takes no system message, a system text is put before the next user message, as
+    other servers do. If it shows no tools, a system text describes them. `family` is the format in
+    which its model writes calls and reasoning.
     """
 
     def __init__(
@@ -133,22 +133,22 @@ class ChatTemplate:
 
     @property
     def shows_tools(self) -> bool:
-        """Whether the template itself tells the model its tools; known once it is prepared.
+        """Whether the template shows the tools to the model; known once it is prepared.
 
-        One in whose form no call could be read does not count.
+        A template whose form of calls Paddock cannot parse does not count.
         """
         return self._form.tools and (self.family.calls is not None or self.family.channels)
 
     @property
     def calling(self) -> Family:
-        """How the model writes an answer in which it may call tools."""
+        """The format of an answer in which the model may call tools."""
         if self.shows_tools:
             return self.family
         described = families.DESCRIBED
         return replace(self.family, name=described.name, calls=described.calls)
 
     async def prepare(self) -> None:
-        """Try the template; the one that is used in place of a missing one needs no trial.
+        """Try the template on plain conversations; CHATML needs no trial.
 
         Raises:
             failures.Failure: it cannot be tried now.
@@ -169,7 +169,7 @@ class ChatTemplate:
         await self._try_tools()
 
     async def _try_tools(self) -> None:
-        """Find the form in which the template shows tools and calls; without one it shows none."""
+        """Find the form in which the template shows tools and calls, if it does."""
         source = self._source.source.template
         if "tool_calls" in source:
             for form in chat_turns.candidates(source):
@@ -186,7 +186,7 @@ class ChatTemplate:
             self._form = replace(self._form, results=results)
 
     async def _tried(self, chat: Chat, form: chat_turns.Form) -> str:
-        """What is rendered of a conversation in a form; "" where it is refused."""
+        """The conversation rendered in this form; empty if the template refuses it."""
         try:
             segments = await self._renderer.segments(
                 self._source,
@@ -209,8 +209,8 @@ class ChatTemplate:
         """
         if (fault := self.fault) is not None:
             raise BrokenTemplate(fault, plain=True)
-        told, tools = self._shown(chat)
-        messages = told.messages
+        written, tools = self._shown(chat)
+        messages = written.messages
         texts = [message.content for message in messages]
         self._check(texts)
         try:
@@ -222,7 +222,7 @@ class ChatTemplate:
                 fold_system=not self._takes_system,
                 continued=chat.continued,
                 generation_prompt=chat.generation_prompt,
-                marks=told.marks,
+                marks=written.marks,
             )
         except faults.TooLong as fault:
             raise LongConversation(str(fault)) from fault
@@ -251,33 +251,33 @@ class ChatTemplate:
             return False
         return True
 
-    def _shown(self, chat: Chat) -> tuple[Told, Sequence[Tool]]:
-        """Messages and tools for the template; what it shows in no form of its own, as text."""
+    def _shown(self, chat: Chat) -> tuple[Written, Sequence[Tool]]:
+        """Messages and tools for the template; what it cannot show becomes text in the messages."""
         tools = () if chat.tool_choice == "none" else chat.tools
         messages: Sequence[Message] = chat.messages
-        told_of = bool(tools) and not self.shows_tools  # then calls have the form that is told
-        unshown = told_of or not self._form.calls
+        described = bool(tools) and not self.shows_tools
+        unshown = described or not self._form.calls
         if unshown and any(each.calls or each.role == "tool" for each in messages):
             own = self._form.results and self.shows_tools
-            told = told_tools.written(chat, self.family) if own else None
-            if told is not None:
-                return told, tools
-            messages = told_tools.turns(messages)
-        if told_of:
+            written = textual_tools.written(chat, self.family) if own else None
+            if written is not None:
+                return written, tools
+            messages = textual_tools.turns(messages)
+        if described:
             required = chat.tool_choice == "required"
-            messages = told_tools.before(messages, tools, required=required)
+            messages = textual_tools.with_tools(messages, tools, required=required)
             tools = ()
-        return Told(messages), tools
+        return Written(messages), tools
 
     def syntax(self, input: Chat | Text) -> Family:
-        """How the model writes its answer to this; calls as it is told where it shows no tools."""
+        """The format in which the model answers this input; see `calling` for calls of tools."""
         if isinstance(input, Text):
             return families.PLAIN
         return self.calling if input.tools else self.family
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """What names the model's special tokens, with the template itself."""
+        """The names of the model's special tokens, the template, and the length of the context."""
         source = self._source.source
         return Vocabulary(source.bos, source.eos, source.template, source.context_tokens)
 
@@ -298,11 +298,11 @@ class ChatTemplate:
         self._check_least("the prompt", tokens)
 
     def _check(self, texts: Sequence[str]) -> None:
-        """Refuse what cannot fit before any work is done: each message has at least a token."""
+        """Refuse what cannot fit before any work is done; each message has at least one token."""
         self._check_least("the conversation", max(len(texts), self._least(texts)))
 
     def _least(self, texts: Sequence[str]) -> int:
-        """The least number of tokens that the texts can have."""
+        """A lower bound of the number of tokens of the texts."""
         longest = self._source.source.longest_token
         return sum(map(len, texts)) // longest if longest else 0
 

@@ -21,17 +21,18 @@ _LAST: Final = 0x10FFFD
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """Messages without calls. `marks` are those of the format behind characters of their texts."""
+class Written:
+    """Messages with calls as text. `marks` maps placeholders in it to control tokens."""
 
     messages: Sequence[Message]
     marks: Mapping[str, str] = field(default_factory=dict)
 
 
-def written(chat: Chat, family: Family) -> Told | None:
-    """The messages with calls in the assistant's text as the family writes them.
+def written(chat: Chat, family: Family) -> Written | None:
+    """The messages with the assistant's calls as text in the form of the family.
 
-    Turns of tools stay. None where the family has another form, or no character is free.
+    Turns of tools stay. None where the family has no such form, or no character is free to be a
+    placeholder.
     """
     whole = msgspec.json.encode(chat).decode("utf-8", "replace")
     free = (chr(code) for code in range(_FIRST, _LAST + 1) if chr(code) not in whole)
@@ -41,30 +42,32 @@ def written(chat: Chat, family: Family) -> Told | None:
         if not message.calls:
             made.append(message)
             continue
-        told = told_calls.of(family, ((call.name, call.arguments) for call in message.calls))
-        if told is None:
+        call = told_calls.of(family, ((call.name, call.arguments) for call in message.calls))
+        if call is None:
             return None
-        for mark in filter(None, (told.before, told.after)):
+        for mark in filter(None, (call.before, call.after)):
             characters.setdefault(mark, next(free, ""))
-        before, after = (characters.get(mark, "") for mark in (told.before, told.after))
-        content = f"{message.content}{before}{told.text}{after}"
+        before, after = (characters.get(mark, "") for mark in (call.before, call.after))
+        content = f"{message.content}{before}{call.text}{after}"
         made.append(Message(message.role, content, message.reasoning))
     if "" in characters.values():
         return None
-    return Told(made, {character: mark for mark, character in characters.items()})
+    return Written(made, {character: mark for mark, character in characters.items()})
 
 
-def before(messages: Sequence[Message], tools: Sequence[Tool], *, required: bool) -> list[Message]:
-    """The messages after what the model is told of the tools, in one system text with theirs."""
-    told = described.system(map(chat_turns.tool, tools), required=required)
-    return prompt_template.joined((Message("system", told),), messages)
+def with_tools(
+    messages: Sequence[Message], tools: Sequence[Tool], *, required: bool
+) -> list[Message]:
+    """The messages with a description of the tools at the beginning of their system text."""
+    text = described.system(map(chat_turns.tool, tools), required=required)
+    return prompt_template.joined((Message("system", text),), messages)
 
 
 def turns(messages: Sequence[Message]) -> list[Message]:
     """The messages with calls in the assistant's text, and their results in a user's.
 
-    Results that follow each other, and a user's text after them, are one turn: most templates want
-    user and assistant in turn.
+    Consecutive results, and a user's text after them, become one turn: most templates require user
+    and assistant to alternate.
     """
     made: list[Message] = []
     answers: list[str] = []
