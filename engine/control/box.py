@@ -15,7 +15,7 @@ from storage.store import Session
 
 @handles("box.freeze")
 async def freeze(s: Session, intent: Intent, _arguments: verbs.NoArguments, at_us: int) -> Decision:
-    """Refuse changes of all services from now on, except going back."""
+    """Refuse changes of all services from now on, except rollbacks."""
     await freezes.freeze_box(
         s, reason=intent.reason, actor=intent.actor, at_us=at_us, intent_id=intent.id
     )
@@ -27,7 +27,7 @@ async def freeze(s: Session, intent: Intent, _arguments: verbs.NoArguments, at_u
 async def unfreeze(
     s: Session, intent: Intent, _arguments: verbs.NoArguments, at_us: int
 ) -> Decision:
-    """Allow changes again; a service that is frozen by itself stays so."""
+    """Allow changes again; services that were frozen individually stay frozen."""
     before = await freezes.unfreeze_box(s, actor=intent.actor, at_us=at_us, intent_id=intent.id)
     if before is None:
         return Decision(Reason.UNCHANGED, "The box is not frozen; no change.", intent)

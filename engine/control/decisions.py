@@ -1,4 +1,4 @@
-"""Decisions of controllers: why, in which words, and what to do.
+"""Decisions of controllers: the reason, a sentence for people, and what to do.
 
 A decision is data: the reason is one of a closed list, the sentence is for people, the plan is what
 `act` does. Decides nothing itself. Imported by `engine.control`.
@@ -48,7 +48,7 @@ _OF_ERRORS: Final[tuple[tuple[type[errors.StorageError], Reason], ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Why, in which words, what to do, and when to look again (UTC microseconds).
+    """The reason, its sentence, what to do, and when to look again (UTC microseconds).
 
     Without a plan nothing is done; as the answer to an intent, that refuses it.
     """

@@ -1,4 +1,4 @@
-"""Deployments: how many instances are wanted, and another try for those that were failing.
+"""Deployments: how many instances are wanted, and restarts of failing ones.
 
 The node starts and drains the instances. Imported by `engine.control.handlers`.
 """

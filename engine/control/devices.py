@@ -19,9 +19,9 @@ from storage.samples import HostSample, Kind
 from storage.store import Session
 
 FRESH_S: Final = 15
-"""Samples that are older say nothing about now."""
+"""The age at which samples are stale."""
 DRIVER_S: Final = 0.5
-"""A driver that hangs is not waited for any longer: the store's transaction is open meanwhile."""
+"""How long to wait for a driver that may hang: the store's transaction is open meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Ram:
 
     @property
     def free_bytes(self) -> int:
-        """What is not used."""
+        """Unused memory."""
         return self.total_bytes - self.used_bytes
 
 

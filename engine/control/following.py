@@ -1,4 +1,4 @@
-"""What follows a label: each move of it makes the next releases and switches what serves.
+"""Releases that follow a label: each move of it creates new releases and switches services to them.
 
 The next release has everything of the one before except the prompt version. All of it happens in
 the transaction of the label's move: a service that cannot be switched refuses the move as a whole.
@@ -56,7 +56,7 @@ class Change:
 
 
 async def carry(s: Session, moved: Moved, at_us: int) -> str:
-    """Make the next releases and switch what serves; what was done, as a sentence.
+    """Create the new releases and switch services to them; what was done, as a sentence.
 
     Raises:
         errors.Frozen, errors.NotOwner: a service may not be changed now; it names the service.

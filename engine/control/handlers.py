@@ -62,9 +62,9 @@ def checks(verb: str) -> Callable[[C], C]:
 
 
 async def check_before(s: Session, intent: Intent) -> None:
-    """Do what the handler of an intent would otherwise wait for while it holds up writers.
+    """Run the slow check of an intent before its transaction, where it would delay other writers.
 
-    Faults are left to the handler, which meets them again.
+    Errors are ignored: the handler runs into them again.
     """
     slow = _checks.get(intent.verb)
     if slow is not None:

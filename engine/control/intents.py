@@ -41,7 +41,7 @@ class Intents:
             _log.info("reclaimed", intents=again)
 
     async def observe(self, s: Session, now_us: int) -> Intent | None:
-        """The oldest intent that waits, with what is slow about it done."""
+        """The oldest waiting intent, after its slow checks."""
         del now_us
         intent = await intents.waiting(s, self._handlers.keys())
         if intent is not None:

@@ -18,7 +18,7 @@ _NUMBER: Final = re.compile("[0-9]{1,18}")
 
 @handles("jobs.cancel")
 async def cancel(s: Session, intent: Intent, arguments: verbs.NoArguments, at_us: int) -> Decision:
-    """Cancel a job at once if it waits; a running one undoes what is half done and ends."""
+    """Cancel a waiting job at once; a running one cleans up first."""
     del arguments
     job = await _named(s, intent)
     if job.state is State.CANCELLING:

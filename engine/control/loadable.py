@@ -24,7 +24,7 @@ def refuse(
 ) -> Decision | None:
     """The refusal of an arm that cannot answer and is new, or would get more traffic than `before`.
 
-    `going_back`: an arm that gets no traffic does not stand in the way of an earlier split.
+    With `going_back`, arms without traffic are not checked.
     """
     had = {arm.release: arm.weight_bp for arm in before}
     least = 0 if going_back else -1  # an arm of weight 0 would be loaded

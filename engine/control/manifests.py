@@ -1,8 +1,8 @@
-"""Carries out what a manifest says of a service: its releases, its split, its settings.
+"""Applies the manifest of a service: its releases, its split, its settings.
 
-All of it in one transaction: a refused arm leaves no release behind. With a rollout policy another
-release is led to the traffic by a rollout; applying the manifest again while that is under way, or
-after it was taken back, starts no other. Imported by `engine.control.handlers`.
+It is one transaction: a refused arm leaves no release behind. With a rollout policy a new release
+gets its traffic by a rollout; applying the manifest again while that is under way, or after it was
+undone, does not start another. Imported by `engine.control.handlers`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from storage.store import Session
 
 @handles("manifests.apply")
 async def apply(s: Session, intent: Intent, asked: verbs.manifests.Apply, at_us: int) -> Decision:
-    """Make the intent's target what it should be; nothing is written where it is already.
+    """Make the service what the manifest says; writes only what differs.
 
     Raises:
         Refusal: a release cannot be created, cannot answer, does not fit into memory, or was taken
@@ -65,7 +65,7 @@ async def apply(s: Session, intent: Intent, asked: verbs.manifests.Apply, at_us:
 async def _create(
     s: Session, intent: Intent, asked: verbs.manifests.Apply, arms: tuple[Arm, ...], at_us: int
 ) -> Decision:
-    """A new service: it gets its first releases at once, as there is nothing to compare with."""
+    """Create the service, without a rollout: there is nothing to compare with."""
     _answering(arms, await loadable.broken(s, arms), ())
     if refusal := await memory.refuse(s, arms, at_us):
         raise Refusal(refusal.reason, refusal.sentence)
@@ -91,7 +91,7 @@ async def _create(
 async def _led(
     s: Session, service: Service | None, arms: Sequence[Arm], asked: verbs.manifests.Apply
 ) -> Rollout | None:
-    """The rollout that leads the service to its release already.
+    """The rollout that already leads the service to its release, if one does.
 
     Raises:
         Refusal: one did, and was taken back; only a person starts it again.
@@ -133,7 +133,7 @@ async def _split(
 async def _set(
     s: Session, before: Service, intent: Intent, asked: verbs.manifests.Apply, at_us: int
 ) -> None:
-    """Set what differs beside the split."""
+    """Change the settings that differ."""
     if before.record_text != asked.record_text:
         await services.set_record_text(
             s,

@@ -1,7 +1,7 @@
-"""Whether what a split would load fits into the memory that is free, and what would fit.
+"""Whether the deployments of a split fit into free memory, and if not, which settings would.
 
-Held against the memory that `devices` knows of, before anything is loaded. Imported by
-`engine.control`: whatever lets a split name a release asks here first.
+Checked against `devices` before anything is loaded, by everything that puts a release into a split.
+Imported by `engine.control`.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ async def refuse(s: Session, arms: Iterable[Arm], at_us: int) -> Decision | None
 
 
 async def words(s: Session, release: int, at_us: int) -> str:
-    """What loading a release takes beside what is loaded, and whether it fits, as a sentence."""
+    """What loading a release would take and whether it fits, as a sentence."""
     observed = await observe(s, [release], at_us)
     if observed is None:
         said = "it is loaded, on an upstream, or divided between the GPUs by its own setting"

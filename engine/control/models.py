@@ -35,7 +35,7 @@ async def add(s: Session, intent: Intent, arguments: verbs.models.Add, at_us: in
 async def alias(s: Session, intent: Intent, arguments: verbs.models.Alias, at_us: int) -> Decision:
     """Point an alias at a version; `expected_version` is the id it points at, 0 for none.
 
-    Releases name versions, never aliases: what is served does not change by this.
+    Releases name versions, never aliases, so this changes nothing that is served.
     """
     model, name = intent.target, f"{intent.target}@{arguments.alias}"
     version = await models.find(s, f"{model}@{arguments.version}")

@@ -1,4 +1,4 @@
-"""Prices: set or unset by people, from a time on. Imported by `engine.control.handlers`."""
+"""Prices: set or removed by people from a time on. Imported by `engine.control.handlers`."""
 
 from __future__ import annotations
 

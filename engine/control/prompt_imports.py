@@ -1,6 +1,7 @@
-"""Imports of prompt versions from files: which are new, which are here, and which cannot be.
+"""Imports of prompt versions from files: which are new, which exist, and which conflict.
 
-All of them or none; asked again, nothing changes. Imported by `engine.control.prompts`.
+All or nothing; importing the same files again changes nothing. Imported by
+`engine.control.prompts`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _NAMED: Final = 8
 
 
 class _Rehearsed(Exception):
-    """Takes back what a dry run has added."""
+    """Raised to roll back a dry run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ async def tried(versions: Iterable[verbs.prompts.VersionImport]) -> None:
 async def carry_out(
     s: Session, intent: Intent, arguments: verbs.prompts.Import, at_us: int
 ) -> Decision:
-    """Add what is new; with `dry_run` try that and take it back.
+    """Add the new versions; with `dry_run` add them and roll back.
 
     Raises:
         Refusal: it cannot be imported as a whole. StorageError: a version may not be so.

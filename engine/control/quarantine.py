@@ -1,4 +1,4 @@
-"""Quarantined templates, which an operator has tried again.
+"""Lifts the quarantine of templates.
 
 Imported by `engine.control.handlers`.
 """

@@ -32,14 +32,14 @@ _log = structlog.get_logger("control.reconcile")
 
 
 class Controller(Protocol[O]):
-    """One controller. It keeps no state of its own: what it needs is in the store."""
+    """One controller. It is stateless: everything it needs is in the store."""
 
     @property
     def name(self) -> str:
         """What logs call it."""
 
     async def recover(self, s: Session, now_us: int) -> None:
-        """Put right what a predecessor that was killed had begun; called once, at the start."""
+        """Repair what a killed predecessor left; called once, at the start."""
 
     async def observe(self, s: Session, now_us: int) -> O:
         """Read everything that the decision needs, and write nothing."""
@@ -81,7 +81,7 @@ class Loop:
             await listener.wait(timeout_s=self._wait_s(due_us))
 
     async def recover(self) -> None:
-        """Let every controller put right what a killed predecessor left, once the store allows."""
+        """Let every controller repair what a killed predecessor left, once the store allows."""
         for controller in self._controllers:
 
             async def work(s: Session, controller: Controller[Any] = controller) -> None:
@@ -129,7 +129,7 @@ class Loop:
         return decision
 
     async def _reconcile(self, controller: Controller[Any]) -> Decision:
-        """Look without holding up writers; where there is something to do, do it in one piece."""
+        """Decide outside a transaction; if there is a plan, decide and act again inside one."""
         async with self._store.read() as s:
             decision = controller.decide(
                 await controller.observe(s, self._now_us()), self._now_us()

@@ -170,7 +170,7 @@ async def _missing_device(
 
 
 def _without_prompts(engine: Engine | None, prompt: PromptVersion | None) -> Decision | None:
-    """A prompt goes before what is answered with text, and nothing else."""
+    """Refuse a prompt for a release that does not generate text."""
     if engine is None or engine.task == "text" or prompt is None:
         return None
     sentence = f"A release for {engine.task} adds nothing to its inputs; leave out the prompt."

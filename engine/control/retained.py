@@ -38,7 +38,7 @@ _SECOND_US: Final = 1_000_000
 DAY_US: Final = 24 * 3600 * _SECOND_US
 
 Prune = Callable[[Session, int, Retention], Awaitable[int]]
-"""Deletes some of what is too old at a moment (UTC microseconds); how many rows, 0 once done."""
+"""Deletes some rows that are too old at a time (UTC microseconds); how many, 0 once done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def _older(
     days: Callable[[Retention], int],
     unit_us: int = 1,
 ) -> Pruned:
-    """Older than so many days; `unit_us` is that of the times that `prune` takes."""
+    """Rows older than so many days; `unit_us` is the unit of the times that `prune` takes."""
 
     async def work(s: Session, now_us: int, keep: Retention) -> int:
         return await prune(s, (now_us - days(keep) * DAY_US) // unit_us)

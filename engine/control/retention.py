@@ -38,7 +38,7 @@ _log = structlog.get_logger("control.retention")
 
 
 class Keeper:
-    """Deletes what is too old by a clock that is trusted."""
+    """Deletes old rows by a trusted clock."""
 
     def __init__(self, store: Store, retention: Retention, *, now_us: Callable[[], int]) -> None:
         self._store = store
@@ -46,9 +46,9 @@ class Keeper:
         self._now_us = now_us
 
     async def roll(self) -> None:
-        """Roll up what is over, measure what the box used, pack samples; a few at a time.
+        """Roll up past samples, measure usage and pack samples.
 
-        So no other write waits for long.
+        A few at a time, so that no other write waits long.
         """
         try:
             more = True

@@ -29,7 +29,7 @@ PAGE: Final = 5_000
 AT_ONCE: Final = 500
 """Answers whose texts are held, and that are written, at once."""
 PAGES: Final = 40
-"""Reads of a run for a service: those of a box that answers 3,000 requests a second."""
+"""Reads per run and service: enough for a box that answers 3,000 requests a second."""
 ANSWERS: Final = 6_000
 """Answers of a service after which a run ends though more wait: 100 in a second."""
 

@@ -245,7 +245,7 @@ class Answer:
         return found
 
     def _calls(self, turns: Sequence[_Call]) -> tuple[CallDelta, ...]:
-        """Parts of calls; one without an index is a call of its own, as in a whole document."""
+        """Parts of calls; a part without an index is a complete call, as in a document."""
         found: list[CallDelta] = []
         for call in turns:
             index = len(self._called) if call.index is None else call.index

@@ -24,7 +24,7 @@ def fields(constraint: Constraint, *, made_by: str, chat: bool) -> dict[str, Any
     """The fields of the request.
 
     Raises:
-        failures.Invalid: the server cannot be told.
+        failures.Invalid: the server has no field for it.
     """
     if constraint.spacing:
         found = _spaced(constraint, made_by)

@@ -1,8 +1,7 @@
-"""A prompt that an upstream returns before its answer, told apart from it.
+"""Separates a prompt that an upstream returns from the answer that follows it.
 
-vLLM and llama-cpp-python's servers return prompts, llama-server does not and says nothing; so what
-comes back has to begin with the prompt, and the tokens with those that spell it. Pure. Imported by
-its neighbours.
+vLLM and llama-cpp-python's servers return prompts, llama-server silently does not; so the text has
+to begin with the prompt, and the tokens with those that spell it. Pure. Imported by its neighbours.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from engine.execution.job import PromptToken, TokenLogprob
 
 
 class Parts(NamedTuple):
-    """The prompt with its tokens, and the answer with its own; no tokens where none were told."""
+    """The prompt and the answer, each with its tokens if the server returned any."""
 
     prompt: str
     prompt_tokens: tuple[PromptToken, ...]
@@ -35,7 +34,7 @@ def unsupported(what: str) -> failures.Invalid:
 def parts(
     prompt: str | tuple[int, ...], text: str, logprobs: Sequence[TokenLogprob], *, answered: bool
 ) -> Parts:
-    """The parts of a whole answer; unless `answered`, what was generated is dropped.
+    """Split a whole answer; unless `answered`, what was generated is dropped.
 
     Raises:
         failures.Invalid: it does not begin with the prompt.

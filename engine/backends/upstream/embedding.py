@@ -1,8 +1,8 @@
-"""Embeddings and rerankings of a server: what is asked of it, and its answer as vectors.
+"""Embeddings and rerankings: the requests to a server, and its answers as vectors.
 
-OpenAI's form of embeddings, which vLLM, SGLang, llama-server and cloud endpoints answer, and
-Jina's of rerankings, which they and Cohere answer; SGLang's bare list is read, too. Vectors stay as
-the server makes them. Pure. Imported by its neighbours.
+OpenAI's form of embeddings, which vLLM, SGLang, llama-server and cloud endpoints answer, and Jina's
+of rerankings, which they and Cohere answer; SGLang's bare list is read, too. Vectors are passed on
+unchanged. Pure. Imported by its neighbours.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from engine.execution import failures
 from engine.execution.job import Embed, Finished, Job, Rerank, Vectors
 
 PART: Final = 64
-"""Inputs of one request: some servers take no more, and its answer has to stay within bounds."""
+"""Inputs per request: some servers take no more, and the size of an answer is limited."""
 EMBEDDINGS: Final = "embeddings"
 RERANK: Final = "rerank"
 _FLOAT_BYTES: Final = 4
@@ -151,9 +151,10 @@ def finished(tokens: int, *, queue_us: int, instance: str) -> Finished:
 
 
 def blameless(failure: failures.Failure, job: Job) -> failures.Failure:
-    """A refusal, without blame for the release: it is not known what its server computes.
+    """A refusal that does not count against the release.
 
-    Otherwise a client that asks a chat model for embeddings could fail its release at will.
+    Its server may not compute embeddings at all, and clients could otherwise make a chat release
+    fail by asking it for them.
     """
     refused = failure.code in {"upstream_refused", "upstream_model_unknown"}
     if not refused:

@@ -166,7 +166,7 @@ class Exchange:
                 if isinstance(item, bytes):
                     found = answer.whole(item, now)
                 elif job.echo:
-                    raise echo.unsupported("it streams what was to come whole")
+                    raise echo.unsupported("it streams although it was asked not to")
                 else:
                     found = answer.stream(item, now)
                 if found:
@@ -190,7 +190,7 @@ class Exchange:
     def _due(self, job: Job) -> tuple[float, Failure]:
         """Within how many seconds an answer has to begin, and the failure if it does not.
 
-        One with its prompt comes whole, so that its length counts and the server is not to blame.
+        An answer with its prompt is not streamed, so a late one may just be long.
         """
         settings = self.server.settings
         within_s = max(0.0, min(settings.first_event_s, self._left_s(job)))

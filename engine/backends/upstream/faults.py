@@ -79,7 +79,7 @@ def timed_out(upstream: str, after_s: float) -> Failure:
 
 
 def late(upstream: str, after_s: float) -> Failure:
-    """An answer that comes whole was not complete in time, which may be due to its length."""
+    """An answer that is not streamed was incomplete at the deadline; it may just be long."""
     return failures.Unavailable(
         f"upstream {upstream} did not complete an answer with echo, which is not streamed, within "
         f"{after_s:.3g} s; ask for fewer tokens, or without echo",

@@ -178,7 +178,7 @@ class Health:
             log("upstream readiness", upstream=name, ready=self.reason is None, why=self.reason)
 
     def _clause(self, failure: Failure) -> str:
-        """A failure without the name of the server, which is shown beside."""
+        """A failure as a clause; the name of the server is shown beside it."""
         named = f"upstream {self._server.settings.name} "
         said = failure.message
         return f"it {said.removeprefix(named)}" if said.startswith(named) else said

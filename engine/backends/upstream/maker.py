@@ -31,7 +31,7 @@ class _Models(msgspec.Struct):
 
 
 async def of(server: Server) -> str:
-    """One of the names above; what is unknown is asked again the next time."""
+    """One of the names above; if it is unknown, the server is asked again the next time."""
     if server.maker:
         return server.maker
     try:

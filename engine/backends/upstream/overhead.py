@@ -1,4 +1,4 @@
-"""Bounds what a server may send beside the content of its answers: heads, and chunks' framing.
+"""Bounds what a server may send besides the content of its answers: heads and chunk framing.
 
 A response may be preceded by any number of interim ones (`100 Continue`), and each chunk of it may
 have an extension of any length. httpx reads both without a turn of the event loop and without end:

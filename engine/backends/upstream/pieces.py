@@ -1,4 +1,4 @@
-"""How finely a server may cut what it sends: each piece costs the same, however small it is.
+"""Bounds how small the pieces of a response may be: each costs the same to process.
 
 The pieces of a response that have arrived already are read without a turn of the event loop, so a
 server that cuts its answer into single bytes, or sends comments as fast as it can, would keep all
@@ -26,7 +26,7 @@ _TURN: Final = 8
 
 
 class Pieces:
-    """Counts the pieces of one response since the last one that was of use."""
+    """Counts the pieces of one response since its last complete event."""
 
     def __init__(self, upstream: str, received: Callable[[], int]) -> None:
         """`received` is what the connection brought for them, with the framing."""
@@ -36,7 +36,7 @@ class Pieces:
         self._useless = self._bytes = 0
 
     async def take(self, piece: bytes) -> None:
-        """One more; every few of them the event loop has a turn.
+        """Count one more; now and then the event loop gets a turn.
 
         Raises:
             failures.Broken: they are too small and too many, or little beside their framing.
@@ -55,5 +55,5 @@ class Pieces:
             await asyncio.sleep(0)
 
     def useful(self) -> None:
-        """An event is complete: begin to count anew."""
+        """An event is complete: start counting again."""
         self._useless = self._bytes = 0

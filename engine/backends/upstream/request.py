@@ -1,7 +1,7 @@
 """A job as the body of a request to an OpenAI-compatible server: one request per choice.
 
-Choice i of a job is drawn with `seed + i`, whatever a server makes of `n`; and with one choice per
-request its `usage` is that choice's own. Pure. Imported by its neighbours.
+Choice i of a job uses `seed + i`, however a server implements `n`; with one choice per request,
+`usage` is that choice's alone. Pure. Imported by its neighbours.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SEEDS: Final = 2**31
 """Seeds are 32 bits in llama.cpp and signed in others."""
 _ALL: Final = 1_000_000
 """As `top_k`: the whole vocabulary. Some servers take 0 for that, some -1, and each refuses the
-other; without it they use a default of their own."""
+other; without it they use their own default."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ class Abilities:
         return self._known.get(key, False)
 
     def forget(self, name: str) -> None:
-        """Drop what is known of a server, because it may have been replaced."""
+        """Forget a server: it may have been replaced by another program."""
         self._known = {key: scores for key, scores in self._known.items() if key[0] != name}
 
     async def close(self) -> None:

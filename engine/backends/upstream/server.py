@@ -259,7 +259,7 @@ def _client(settings: Settings) -> httpx.AsyncClient:
     client = httpx.AsyncClient(
         headers=headers,
         verify=remote,
-        trust_env=remote,  # a proxy is for what is far away, not for a server of this box
+        trust_env=remote,  # a proxy is for remote servers, not for one on this box
         follow_redirects=False,
         timeout=httpx.Timeout(None, connect=settings.connect_s),
         limits=httpx.Limits(

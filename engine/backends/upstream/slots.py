@@ -102,13 +102,13 @@ class Slots:
             slot = next(iter(self._queue[rank][tenant]))
             self._remove(rank, tenant, slot)
             if slot.done():
-                self._forget(tenant)  # it was cancelled, and has not been told yet
+                self._forget(tenant)  # it was cancelled, but has not run yet
             else:
                 self._hold(tenant)
                 slot.set_result(None)
 
     def _displaced(self, newcomer: str) -> bool:
-        """Whether the newest of the tenant with the most waiting has made room for another's."""
+        """Drop the newest request of the tenant that waits for most; whether that made room."""
         most = max(self._waits, key=lambda tenant: self._waits[tenant])
         if self._waits[most] <= self._waits[newcomer] + 1:
             return False
@@ -121,7 +121,7 @@ class Slots:
         return True
 
     def _forget(self, tenant: str) -> None:
-        """Keep nothing of a tenant that neither holds a slot nor waits for one."""
+        """Forget a tenant that neither holds a slot nor waits for one."""
         if not self._held[tenant] and not self._waits[tenant]:
             for known in (self._held, self._waits, self._took):
                 known.pop(tenant, None)

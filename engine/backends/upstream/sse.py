@@ -1,4 +1,4 @@
-"""Server-sent events out of a byte stream, incrementally and in bounded memory.
+"""Parses server-sent events from a byte stream, incrementally and in bounded memory.
 
 Follows the WHATWG specification (comments, CRLF, several data lines), and reads the non-standard
 field `error` of older llama-servers as an event of that name. Knows nothing of HTTP or JSON.
@@ -30,7 +30,7 @@ class Event:
 
 
 class Parser:
-    """Cuts a stream into events. What is incomplete when the stream ends is no event."""
+    """Splits a stream into events. An incomplete event at the end of the stream is dropped."""
 
     def __init__(self, limit: int = EVENT_LIMIT) -> None:
         """Start at the beginning of a stream."""
@@ -52,7 +52,7 @@ class Parser:
             self._started = True
             chunk = chunk.removeprefix(_BYTE_ORDER_MARK)
         *lines, rest = _LINE_END.split(self._cut + chunk)
-        if lines:  # only what is new is searched: a line may come in many pieces
+        if lines:  # only new bytes are searched: a line may arrive in many pieces
             lines[0] = bytes(self._pending) + lines[0]
             self._pending.clear()
         self._cut = b"\r" if rest.endswith(b"\r") else b""

@@ -26,7 +26,7 @@ class AbTests:
     name = "ab_tests"
 
     async def recover(self, s: Session, now_us: int) -> None:
-        """Nothing is half done: each act is one transaction."""
+        """Nothing to repair: each act is one transaction."""
 
     async def observe(self, s: Session, now_us: int) -> Sequence[Facts]:
         """The facts of each test that is under way."""

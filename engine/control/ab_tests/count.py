@@ -1,10 +1,9 @@
-"""New requests and ratings as counts: each unit once for each goal, in the arm that it saw first.
+"""Counts new requests and ratings: each unit once per goal, in the arm that it saw first.
 
-A unit's first executed request and its first rating are taken, so that what was counted never
-changes again: the tests that are asked at every look rest on that. Guards count every request,
-rating and scored answer of the test.
-The counts of a rate are marked block by block; when a block ends depends on how many units it has
-and never on what they did. Pure. Imported by `engine.control.ab_tests`.
+A unit's first executed request and its first rating are taken, so counts never change afterwards,
+which the sequential tests at every look rely on. Guards count every request, rating and scored
+answer of the test. The counts of a rate are marked block by block; when a block ends depends on how
+many units it has and never on what they did. Pure. Imported by `engine.control.ab_tests`.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _GROWTH: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """The evidence with what is new in it, and the units that are new or changed."""
+    """The evidence including the new records, and the units that are new or changed."""
 
     evidence: Evidence
     units: tuple[Exposed, ...] = ()

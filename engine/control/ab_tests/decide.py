@@ -1,9 +1,9 @@
 """What to do with an A/B test now, and why. Pure: facts and the time in, a decision out.
 
-The order of the questions is the order of their urgency: whether the split is still the test's,
-whether a treatment does harm, whether the arms can answer, whether the units follow the weights,
-and only then whether there is a result. A test whose split is not healthy never names a winner,
-and silence never does. Imported by `engine.control.ab_tests`.
+Questions are asked in order of urgency: whether the split is still the test's, whether a treatment
+does harm, whether the arms can answer, whether the units follow the weights, and only then whether
+there is a result. A test with an unhealthy split never names a winner, nor does one without
+traffic. Imported by `engine.control.ab_tests`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Do(Enum):
     RETURN = auto()  # end, with the split before the test
     CROWN = auto()  # end, with the traffic on the control and the winner kept loaded
     PROMOTE = auto()  # end, with the traffic on the winner
-    LEAVE = auto()  # end, with the split as it is: it is no more the test's
+    LEAVE = auto()  # end and leave the split: it no longer belongs to the test
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ class Plan:
 
 
 def decide(facts: Facts, now_us: int) -> Decision:
-    """What to do with one test; without a plan, what it waits for and when to look again."""
+    """What to do with one test; if nothing, what it waits for and when to look again."""
     plan = _plan(facts, now_us) if facts.test.state in OPEN else None
     if plan is not None:
         return Decision(Reason.WAITING, plan.sentence, plan)

@@ -1,10 +1,10 @@
 """Verdicts of an A/B test, from its counts.
 
-Of tests without any difference at most a share `ALPHA` names a winner, however often it is looked
-at: a treatment gets its equal part of it for the goal that decides. Rates are compared by an
+Among tests without a difference at most a share `ALPHA` names a winner, however often they are
+looked at; the treatments divide it equally for the goal that decides. Rates are compared by an
 e-process over blocks of units, means by a confidence sequence, both of which may be asked at every
-look. Durations have outliers that a mean is slow with, so a fifth of their part is kept for one
-look at their median difference, at the end of the test. Pure. Imported by
+look. Durations have outliers, on which a mean converges slowly, so a fifth of their part is kept
+for one look at their median difference at the end of the test. Pure. Imported by
 `engine.control.ab_tests`.
 """
 
@@ -219,7 +219,7 @@ def _made(
     needed: int | None,
     what: str = "",
 ) -> Look:
-    """The look of a comparison; `sign` is that of a difference that is shown, 0 while none is."""
+    """The look of a comparison; `sign` is the sign of a difference that is shown, else 0."""
     low, high = interval if effect is not None else (-math.inf, math.inf)
     if _within(low, high, goal.least_effect):
         found = Verdict.SAME

@@ -1,8 +1,8 @@
 """`python -m engine.control.alerts.apprise_process`: sends one message through apprise, and ends.
 
 The message comes on standard input as JSON, its address too, so that no list of processes shows a
-token; the answer goes to standard output. A process of its own, because apprise's services block
-and may hang; `engine.control.alerts.delivery`, which alone starts it, kills it then.
+token; the answer goes to standard output. It runs in a separate process because apprise's services
+block and may hang; `engine.control.alerts.delivery`, which alone starts it, kills it then.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _STATUS: Final = re.compile(r"(?:error|status|code)[=: ]+(\d{3})\b", re.IGNORECA
 
 
 class Message(msgspec.Struct, frozen=True):
-    """What is sent, and where to."""
+    """A message and its destination."""
 
     url: str
     title: str

@@ -1,8 +1,8 @@
-"""What becomes of a rule's alerts after one evaluation. Pure.
+"""Decides how a rule's alerts move after one evaluation. Pure.
 
 The states are Prometheus', and where data is complete so are the moves (its `rules/alerting.go` is
 the reference; tests hold them against `promtool test rules`). Where data is missing they differ on
-purpose: what is not measured never ends a firing alert. Imported by `engine.control.alerts`.
+purpose: missing data never ends a firing alert. Imported by `engine.control.alerts`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Found:
 
     @property
     def outcome(self) -> Outcome:
-        """In a word."""
+        """The result in one word."""
         if self.fault:
             return Outcome.ERROR
         return Outcome.MEASURED if self.holds or self.unmet else Outcome.NO_DATA
@@ -155,7 +155,7 @@ def _goes_on(rule: Rule, alert: Alert) -> bool:
 def _next(
     rule: Rule, alert: Alert, labels: Labels, seen: Found, *, clock_us: int, at_us: int
 ) -> Step:
-    """What becomes of one alert."""
+    """The step of one alert: a move, or what was found while it stays."""
     firing = alert.state is State.FIRING
     if labels in seen.holds:
         value = seen.holds[labels]
@@ -180,7 +180,7 @@ def _next(
 
 
 def orphaned(active: Sequence[Alert], rules: Mapping[str, Versioned]) -> list[Step]:
-    """The ends of alerts whose rules are not in force any more."""
+    """The ends of alerts whose rules are no longer in force."""
     return [
         _moved(alert, State.INACTIVE, Why.RULE_REMOVED)
         for alert in active

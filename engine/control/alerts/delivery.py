@@ -1,6 +1,6 @@
 """Delivers the outbox: one message at a time for each receiver, until the receiver accepts it.
 
-A receiver that is dead holds up no other, and nothing else in control: webhooks are asked without
+A dead receiver delays no other receiver and nothing else in control: webhooks are asked without
 blocking, and apprise runs in a process that is killed when it takes too long. Imported by
 `engine.control`.
 """
@@ -55,7 +55,7 @@ class Delivery:
         self._busy: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
-        """Put back what a predecessor was sending, then send what is due."""
+        """Requeue what a predecessor was sending, then send messages when they are due."""
         recovered = False
         try:
             while True:
@@ -73,7 +73,7 @@ class Delivery:
             await asyncio.gather(*self._busy.values(), return_exceptions=True)
 
     async def recover(self) -> None:
-        """Send again, under the same id, what may not have arrived."""
+        """Requeue, under the same id, messages that may not have arrived."""
         again = await self._store.write(
             lambda s: notifications.reclaim(s, at_us=self._now_us()), durable=True
         )
@@ -81,7 +81,7 @@ class Delivery:
             _log.info("sending again", notifications=again)
 
     async def start(self) -> list[asyncio.Task[None]]:
-        """Begin to send what is due to receivers that are not busy; the tasks that do."""
+        """Start sending due messages to receivers that are not busy; returns the tasks."""
         async with self._store.read() as s:
             due = await notifications.due(s, self._now_us(), self._busy.keys())
             known = {each.name: each for each in await receivers.every(s)}
@@ -128,7 +128,7 @@ class Delivery:
         )
 
     async def _noted(self, work: Work[T]) -> T:
-        """Write what became of a message, however long the store takes no writes.
+        """Record the outcome of a message; waits as long as the store refuses writes.
 
         Until then nothing more is sent to this receiver, so that nothing is sent twice.
         """
@@ -146,7 +146,7 @@ class Delivery:
             NotAccepted: the receiver did not take it.
         """
         if receiver is None:
-            raise NotAccepted("there is no such receiver any more")
+            raise NotAccepted("the receiver was removed")
         try:
             url = secrets.read(self._store.home, receiver.secret)
             key = None

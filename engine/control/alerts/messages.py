@@ -106,7 +106,7 @@ def _annotations(alert: Alert) -> dict[str, str]:
 
 
 def _shared(each: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """What all of them have in common."""
+    """The labels that all of them share."""
     if not each:
         return {}
     first, *others = each

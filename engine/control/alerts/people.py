@@ -53,7 +53,7 @@ async def unack(s: Session, intent: Intent, _: verbs.NoArguments, at_us: int) ->
 
 @handles("alerts.close")
 async def close(s: Session, intent: Intent, _: verbs.NoArguments, at_us: int) -> Decision:
-    """End an alert of which nothing is measured."""
+    """End an alert without data."""
     alert = await alerts.find(s, _number(intent))
     if alert.state is alerts.State.FIRING and alert.no_data_since_us is None:
         said = f"Alert {alert.id} is measured and holds; silence it, or change its rule."
@@ -88,7 +88,7 @@ async def set_rules(
 
 @handles("alerts.remove_rule")
 async def remove_rule(s: Session, intent: Intent, _: verbs.NoArguments, at_us: int) -> Decision:
-    """Evaluate a rule no more; its alerts end."""
+    """Stop evaluating a rule; its alerts end."""
     removed = await alert_rule_versions.remove(
         s, intent.target, actor=intent.actor, at_us=at_us, intent_id=intent.id
     )
@@ -184,7 +184,7 @@ async def add_receiver(
 
 @handles("alerts.remove_receiver")
 async def remove_receiver(s: Session, intent: Intent, _: verbs.NoArguments, at_us: int) -> Decision:
-    """Notify a receiver no more; what waits is dropped."""
+    """Stop notifying a receiver; its waiting notifications are dropped."""
     removed = await receivers.remove(
         s, intent.target, actor=intent.actor, at_us=at_us, intent_id=intent.id
     )

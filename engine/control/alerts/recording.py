@@ -1,8 +1,8 @@
-"""The last hours of the exported series, in memory: what rules are evaluated over.
+"""The last hours of the exported series, in memory: the input of alert rules.
 
-Points stand at multiples of `STEP_S`. Counters grow from the first second that is read; what a
-gateway loses with a restart is no loss here. After an hour points are thinned to one in two
-minutes. Stores nothing: when control starts, `sampled` and `measured` read it again. Imported by
+Points are at multiples of `STEP_S`. Counters start at the first second that is read, so a restart
+of the gateway does not reset them. After an hour points are thinned to one in two minutes. Stores
+nothing: when control starts, `sampled` and `measured` read it again. Imported by
 `engine.control.alerts`.
 """
 
@@ -54,7 +54,7 @@ class Recording:
         return vectors.ordered(labels) in self._series.get(name, {})
 
     def cut(self, from_ms: int) -> None:
-        """Forget the points from a moment on: they are made anew, or the clock was set back."""
+        """Forget the points from a moment on: they are recomputed, or the clock was set back."""
         for named in self._series.values():
             for series in named.values():
                 index = bisect_left(series.times_ms, from_ms)

@@ -1,9 +1,9 @@
 """The rounds of evaluation: every 15 seconds all rules, each within its bounds.
 
-Not on the loop of `engine.control.reconcile`: a round is due by the clock, reads hours of samples
-and computes, and no change of the store may wait for it. Computing is done in a thread. A rule that
-cannot be evaluated is shown as faulty, its alerts are held as they are, and the others continue; a
-round that cannot be stored is lost and the next one finds the same. Imported by `engine.control`.
+Not on the loop of `engine.control.reconcile`: a round is due by the clock and takes long, and
+changes of the store must not wait for it. Computing is done in a thread. A rule that cannot be
+evaluated is shown as faulty, its alerts are held as they are, and the others continue; a round that
+cannot be stored is lost and the next one finds the same. Imported by `engine.control`.
 """
 
 from __future__ import annotations

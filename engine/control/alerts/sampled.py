@@ -1,7 +1,7 @@
 """Samples of the store as points of the exported series.
 
 A counter's point at a moment is the sum of all seconds up to it, a gauge's the newest sample of the
-step before it. The last half minute is made anew at every round, because the gateway may write a
+step before it. The last half minute is recomputed at every round, because the gateway may write a
 second late. Imported by `engine.control.alerts`.
 """
 
@@ -24,7 +24,7 @@ from storage.store import Session
 from storage.tallies import Tally
 
 SETTLED_S: Final = 30
-"""How old a second is when nothing is added to it any more."""
+"""The age at which a second is complete."""
 
 SLICE_S: Final = 4 * STEP_S
 """How much is read at once: control's other work takes turns between slices."""

@@ -20,12 +20,12 @@ _log = structlog.get_logger("control.incidents")
 
 
 class Incidents:
-    """Opens, joins and settles; the rest is people's."""
+    """Opens, joins and settles incidents; everything else is done by people."""
 
     name = "incidents"
 
     async def recover(self, s: Session, now_us: int) -> None:
-        """Nothing is half done: each act is one transaction."""
+        """Nothing to repair: each act is one transaction."""
 
     async def observe(self, s: Session, now_us: int) -> Observed:
         """The critical alerts that fire, the open incidents, and the alerts of those."""
@@ -67,7 +67,7 @@ class Incidents:
         )
 
     def decide(self, observed: Observed, now_us: int) -> Decision:
-        """Purely."""
+        """The next act, decided purely by `decide`."""
         return deciding.decide(observed, now_us)
 
     async def act(self, s: Session, decision: Decision, now_us: int) -> None:

@@ -1,9 +1,9 @@
 """Which alert opens, joins or reopens an incident, and when an incident is stable. Pure.
 
-Only critical alerts that would be notified count: one that is silenced, as during a drill
-or maintenance, opens nothing. On one box two alerts at a time are rarely two incidents, so an alert
-joins the active one of its service, or that of the box, before it opens another. What a person
-opened, a person declares stable. Imported by the controller.
+Only critical alerts that would be notified count: one that is silenced, as during a drill or
+maintenance, opens nothing. On one box two alerts at a time are rarely two incidents, so an alert
+joins the active one of its service, or that of the box, before it opens another. An incident that a
+person opened is declared stable by a person. Imported by the controller.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ QUIET_US: Final = 5 * 60 * 1_000_000
 
 
 class Do(Enum):
-    """What is done with an incident."""
+    """What to do with an incident."""
 
     OPEN = auto()  # a new one, for an alert
     JOIN = auto()  # an alert joins it; a stable one is active again

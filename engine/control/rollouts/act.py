@@ -129,7 +129,7 @@ class _Act:
         await self.move(State.SMOKING, smoke_job_id=job.id)
 
     async def enter(self) -> None:
-        """Begin a step, with its split if it sets a weight; that and a mirror count anew."""
+        """Begin a step, with its split if it sets a weight. A weight or a mirror counts afresh."""
         rollout, at = self._rollout, self._plan.step or 0
         step = rollout.steps[at]
         changes: dict[str, Any] = {

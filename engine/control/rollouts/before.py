@@ -1,10 +1,10 @@
-"""The stable release since the candidate came, against the time before the rollout.
+"""Compares the stable release since the candidate has requests with the time before the rollout.
 
-Pure. Arms on one box disturb each other: a candidate that takes stable's memory, cores or GPU makes
-both arms slow alike, and beside stable it looks innocent. So stable is also held against itself
-before, by medians of short blocks of time and for prompts of like length, once, at the end of a
-weight or of a mirror. A drift that was under way before is not the candidate's, and where the
-service got busier meanwhile nothing is concluded. Imported by `engine.control.rollouts`.
+Pure. Arms on one box disturb each other: a candidate that takes stable's memory, cores or GPU slows
+both arms alike, so comparing the arms does not show it. Stable is therefore also compared with
+itself before, by medians of short blocks of time and for prompts of similar length, once, at the
+end of a weight or of a mirror. A drift that had begun before is not blamed on the candidate, and if
+the service got busier nothing is concluded. Imported by `engine.control.rollouts`.
 """
 
 from __future__ import annotations

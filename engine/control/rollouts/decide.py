@@ -1,9 +1,8 @@
 """What to do with a rollout now, and why. Pure: facts and the time in, a decision out.
 
-The order of the questions is the order of their urgency: whether the split is still the rollout's,
-whether the candidate does harm, whether it can answer at all, and only then whether a step is
-done. Nothing but evidence or a person leads past an analysis, and nothing but
-a yes or a person past a webhook. Imported by
+Questions are asked in order of urgency: whether the split is still the rollout's, whether the
+candidate does harm, whether it can answer at all, and only then whether a step is done. Only
+evidence or a person leads past an analysis, and only a yes or a person past a webhook. Imported by
 `engine.control.rollouts`.
 """
 
@@ -206,7 +205,7 @@ def _answered(facts: Facts, step: Webhook, now_us: int) -> Plan | None:
 
 
 def _without_result(facts: Facts, at_most_s: int) -> Plan:
-    """Silence and failed measurements never promote: a person decides."""
+    """Missing traffic and failed measurements never promote: a person decides."""
     rollout = facts.rollout
     waiting = rollout_waits.of(
         rollout, facts.service, facts.candidate, facts.looks, 0, facts.scores_behind_us

@@ -33,7 +33,7 @@ from storage.services import Service
 from storage.store import Session
 
 _SILENT_BLOCKS: Final = 10
-"""So many blocks without a request of the candidate are kept, so as not to be counted again."""
+"""How many blocks without a request of the candidate are kept, to avoid counting them again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

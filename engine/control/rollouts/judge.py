@@ -21,7 +21,7 @@ from storage.rollouts import Rollout
 from storage.splits import WHOLE_BP
 
 ALPHA: Final = 0.05
-"""Rollouts of a candidate within its guards that may be aborted for harm all the same."""
+"""The share of rollouts with a candidate within its guards that may be aborted for harm."""
 
 
 def looks(rollout: Rollout, evidence: Evidence, at_us: int) -> tuple[Look, ...]:

@@ -1,4 +1,4 @@
-"""Classes of prompts of like length: what is compared in time has to be as much work.
+"""Classes of prompts by length, so that latencies are compared for similar work.
 
 Pure. Imported by `engine.control.rollouts`.
 """

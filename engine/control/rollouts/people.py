@@ -124,7 +124,7 @@ def decide_promote(found: facts.Facts, intent: Intent, *, full: bool) -> Decisio
 
 
 async def back(s: Session, rollout: Rollout, intent: Intent, at_us: int) -> Decision:
-    """Abort a rollout that is under way; a split that a person set meanwhile is left alone."""
+    """Abort a rollout that is under way; a split that a person has set since is kept."""
     found = await facts.read(s, rollout, at_us)
     said = named.said(intent, "aborted it")
     why = Why.ABORTED if found.owned else Why.TAKEN

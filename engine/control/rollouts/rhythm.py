@@ -13,7 +13,7 @@ from storage.rollout_traffic import HOUR_US, Traffic
 
 HOURS: Final = 24
 LEAST_US: Final = HOUR_US // 6
-"""An hour of the day that was measured for less has no rate of its own."""
+"""The least measured time for an hour of the day to have its own rate."""
 FURTHEST_S: Final = 30 * 24 * 3600.0
 _SECOND_US: Final = 1_000_000
 _HOUR_S: Final = 3600.0

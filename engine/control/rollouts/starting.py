@@ -1,4 +1,4 @@
-"""The verb that starts a rollout, for people and for what starts one on their behalf.
+"""The verb that starts a rollout, for people and for verbs that lead to one.
 
 Whether one may begin is decided by `starts`. Imported by `engine.control.handlers`, through the
 package, and by the verbs that lead to a start.
@@ -88,5 +88,5 @@ async def begin(
 
 
 async def too_large(s: Session, candidate: Release, at_us: int) -> Decision | None:
-    """The refusal of a candidate that does not fit beside what is loaded."""
+    """The refusal of a candidate that does not fit into memory."""
     return await memory.refuse(s, [Arm(release=candidate.number, weight_bp=0)], at_us)

@@ -1,4 +1,4 @@
-"""Whether a rollout may begin, by which steps, and what is read of the store to say so.
+"""Decides whether a rollout may begin and by which steps, and reads what that needs.
 
 Changes nothing. Imported by `engine.control.rollouts`, for the verbs that start a rollout, begin it
 again, or plan it.
@@ -112,7 +112,7 @@ async def healthy(
 def as_usual(
     service: Service, release: str, strategy: Strategy | None = None
 ) -> verbs.rollouts.Start:
-    """The start of a rollout that no person has described: by the service's policy, if it has one.
+    """The default start of a rollout: by the service's policy, if it has one.
 
     A `strategy` is used in place of the policy's; `rollout_policies.resolved` says what is kept.
     """

@@ -1,8 +1,8 @@
-"""The messages of a rollout: a question at a step of its own, and news at each pause and end.
+"""The messages of a rollout: a question at a webhook step, and news at each pause and end.
 
-A message is a job, queued in the transaction of the move that it is about, under an id that no
-other occasion has: after a crash the same message is sent again, never a second one. Nothing waits
-for news, least of all an abort or an undo. Imported by `engine.control.rollouts`.
+A message is a job, queued in the transaction of the move that it is about, under a unique id: after
+a crash the same message is sent again, never a second one. News delay nothing: an abort or an undo
+does not wait for them. Imported by `engine.control.rollouts`.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ async def notify(s: Session, rollout: Rollout, *, actor: str, at_us: int) -> Non
 
 
 async def withdraw(s: Session, rollout: Rollout, *, actor: str, at_us: int) -> None:
-    """Cancel the question that is not answered yet: the rollout leaves its step."""
+    """Cancel the unanswered question of a rollout that leaves its step."""
     found = await rollout_webhooks.asked(s, rollout.webhook_job_id)
     if found is not None and found.job.state in OPEN - {jobs.State.CANCELLING}:
         await jobs.cancel(s, found.job.id, actor=actor, at_us=at_us)
