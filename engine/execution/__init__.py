@@ -1,12 +1,12 @@
 """One request from plan to recorded answer, without HTTP.
 
-Its way: `catalog` (what the store says now), `plan` (which release answers, with which settings),
-`prompts` (the release's prompt before the caller's input), `execute` (the job on its backend),
-`answers` (what its events add up to), `record` (the row of it), `recorder` (into the store, at most
+The stages: `catalog` (a snapshot of the store), `plan` (which release answers, with which
+settings), `prompts` (the release's prompt before the caller's input), `execute` (the job on its
+backend), `answers` (its events collected), `record` (its row), `recorder` (into the store, at most
 a second late) and `journal` (what a killed gateway would lose until then). `shadow_copies` sends
-some requests to a second release once they are answered. `answering` judges
-releases and instances by how their requests ended; `failures` are why a job was not answered. Other
-processes of the box use `client`, which speaks `frames` on the gateway's internal socket.
+some requests to a second release once they are answered. `answering` judges releases and instances
+by how their requests ended; `failures` are the reasons for jobs without an answer. Other processes
+of the box use `client`, which exchanges `frames` on the gateway's internal socket.
 
 One request has these shapes, and no others:
 

@@ -91,7 +91,7 @@ def decide(record: Record, now_us: int) -> NotAnswering | None:
 
 
 def evidence(failure: Failure) -> str | None:
-    """What a failed request says about its release, None if nothing."""
+    """A failure as evidence against its release; None if it is none."""
     if isinstance(failure, Invalid) or failure.code in _NO_EVIDENCE:
         return None
     return f"{failure.code}: {failure.message[:_MESSAGE_LIMIT]}"
@@ -100,11 +100,11 @@ def evidence(failure: Failure) -> str | None:
 class Answering:
     """The records of one gateway: by the number of a release, and by the name of an instance.
 
-    Only what failed since it last answered has one.
+    Only those that failed since their last answer have one.
     """
 
     def __init__(self) -> None:
-        """Nothing has ended yet."""
+        """No request has ended yet."""
         self._records: dict[int | str, Record] = {}
 
     def succeeded(self, *subjects: int | str) -> None:

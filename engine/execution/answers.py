@@ -1,4 +1,4 @@
-"""What the events of one job add up to: texts, token counts and times, choice by choice.
+"""Collects the events of one job: texts, token counts and times, choice by choice.
 
 Fed by `engine.execution.execute` and `client`; read by the record and by the gateway's formats.
 Knows nothing of backends or of HTTP.
@@ -180,7 +180,7 @@ class Answer:
     def cached_tokens(self) -> int:
         """Those of the prompt tokens that were in a cache.
 
-        The least of several choices: the others find what the first of them computed.
+        The minimum over choices: later ones find what the first computed in the cache.
         """
         return self._of_prompts(lambda finish: finish.cached_tokens, min)
 
@@ -218,7 +218,7 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """What all choices say, calls included, separated by blank lines."""
+        """The texts of all choices, calls included, separated by blank lines."""
         return "\n\n".join(choice.said for choice in self.choices)
 
     @property

@@ -17,7 +17,7 @@ class NotKept(Exception):
 
 
 def of(text: Text) -> tuple[Message, ...]:
-    """What was said so far, without instructions that were for that answer alone.
+    """The conversation so far, without instructions that were for that answer alone.
 
     Raises:
         NotKept: only a part of the texts was kept, or it was no conversation.

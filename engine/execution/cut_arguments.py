@@ -13,9 +13,9 @@ import pydantic_core
 
 
 def whole(arguments: str) -> str | None:
-    """The object; where the text ends inside it, as much of it as there is. None for other text.
+    """The JSON object in a text, completed if the text ends inside it; None for other text.
 
-    What is whole stays as it was written.
+    A complete object is returned as it was written.
     """
     try:
         found = msgspec.json.decode(arguments)

@@ -77,7 +77,7 @@ class Executor:
         return await self.backend(score.release).score(score)
 
     def tokeniser(self, release: Release) -> Tokeniser:
-        """What tokenises for a release.
+        """The tokeniser of a release.
 
         Raises:
             failures.Invalid: its backend leaves that to a server. failures.Broken: it has none.

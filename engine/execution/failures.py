@@ -39,7 +39,7 @@ class Failure(Exception):
 
 
 class Invalid(Failure):
-    """The job cannot be executed as it is."""
+    """The job is invalid."""
 
 
 class Unknown(Invalid):

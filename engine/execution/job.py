@@ -114,7 +114,7 @@ class Rerank(msgspec.Struct, frozen=True, tag="rerank", omit_defaults=True):
 
 
 Prompt = Chat | Text
-"""What is answered with text."""
+"""Inputs that are answered with text."""
 Input = Prompt | Embed | Rerank
 
 
@@ -314,7 +314,7 @@ class Tokens(msgspec.Struct, frozen=True):
 
 
 class Vocabulary(msgspec.Struct, frozen=True):
-    """What names the special tokens of a model; "" for those that it does not have."""
+    """The names of a model's special tokens; "" for those that it does not have."""
 
     bos: str
     eos: str

@@ -54,7 +54,7 @@ class _Store(msgspec.Struct, frozen=True, tag="store"):
 
 
 class _Begun(msgspec.Struct, frozen=True, tag="begun"):
-    """A request as it is recorded if nothing more is heard of it."""
+    """A request that begins, as it is recorded if its end is never known."""
 
     request: Request
 
@@ -134,7 +134,7 @@ class Journal:
             self._descriptor = -1
 
     def recover(self) -> list[Row]:
-        """Open the file; the requests that an earlier gateway left in it, oldest first."""
+        """Open the file; returns the requests that an earlier gateway left in it, oldest first."""
         try:
             self._descriptor = _opened(self._path)
             with os.fdopen(os.dup(self._descriptor), "rb") as file:
@@ -183,7 +183,7 @@ class Journal:
             self._size = first
 
     def _fresh(self, rows: Iterable[Row], begun: Iterable[bytes]) -> tuple[int, int]:
-        """A new file beside this one, with what the store does not have; it and its size.
+        """Write a new file with what the store does not have; its descriptor and size.
 
         Touches nothing that the event loop uses.
 
@@ -203,7 +203,7 @@ class Journal:
         return descriptor, len(content)
 
     def _replace(self, descriptor: int, size: int) -> None:
-        """Put the new file in the place of this one, in one step, with what came meanwhile.
+        """Replace this file by the new one atomically, after adding the entries made meanwhile.
 
         Raises:
             OSError: it cannot be written.
@@ -245,7 +245,7 @@ def open(path: Path, store: str) -> tuple[Journal, list[Row]]:
 
 
 def read(content: bytes) -> tuple[list[_Entry], int]:
-    """The entries of a journal up to the first that is torn, and where that one begins."""
+    """The entries of a journal up to the first torn one, and the offset of that one."""
     entries: list[_Entry] = []
     at = 0
     for entry, end in _entries(content):

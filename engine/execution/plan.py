@@ -39,11 +39,11 @@ class Exposure(msgspec.Struct, frozen=True):
 def exposure(
     service: Service, named: str | None, pepper: Pepper, request: str = ""
 ) -> Exposure | None:
-    """What is recorded of a unit that an A/B test or a rollout assigns; None where none does.
+    """The assignment of a unit by an A/B test or a rollout, as it is recorded; None without one.
 
     The unit is the user or session that the client named, else the request. While a test loads its
-    arms, one of them has all of the traffic: nobody is assigned yet. The hash can be made only with
-    the pepper, and is another one in each split that is salted anew.
+    arms, one of them has all of the traffic, and no unit is assigned yet. The hash can be made only
+    with the pepper, and is another one in each split that is salted anew.
     """
     owner, split = service.owner, service.split
     if owner is None:

@@ -39,7 +39,7 @@ class Previews:
     ) -> Previewed:
         """The messages of a version, before those of a client who says `user`.
 
-        Without a count of tokens `why` says what it lacks.
+        Without a count of tokens `why` gives the reason.
 
         Raises:
             failures.Unknown: there is no such version. failures.Invalid: the variables do not fit.

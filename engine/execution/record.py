@@ -76,9 +76,9 @@ def text(
 ) -> Text | None:
     """Prompt and completion, where the service records texts.
 
-    `turn` is the answer where it is more than its text.
-    Of a prompt that was refused the beginning is enough: nothing but the limit of a body
-    bounds it, and it costs its sender nothing to fill the disk with it.
+    `turn` is the answer where it is more than its text. Of a refused prompt only the beginning is
+    kept: it may be as long as a body, and refused requests cost their sender nothing, so they could
+    fill the disk.
     """
     if not job.record_text:
         return None
@@ -121,8 +121,7 @@ def outcome(failure: failures.Failure) -> Outcome:
 def _prompt(job: Job) -> str:
     """The input as one text; only the role of a message begins a line at the margin.
 
-    Otherwise a message could hold another one, with a role that its author does not have. Of what
-    was given as tokens it has the ids.
+    Otherwise a message could imitate one of another role. Tokens are shown by their ids.
     """
     match job.input:
         case Chat(messages=messages):

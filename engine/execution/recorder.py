@@ -70,7 +70,7 @@ class Recorder:
             self._journal.begun(request)
 
     def record(self, request: Request, text: Text | None = None) -> None:
-        """Record a request that has ended; when this returns, a killed gateway loses it no more."""
+        """Record a request that has ended; once this returns, it survives a killed gateway."""
         if self._journal is not None:
             self._journal.ended(request, text)
         self._take(request, text)
@@ -156,7 +156,7 @@ class Recorder:
         self.trouble = None
 
     def _written(self, batch: _Batch) -> None:
-        """Remove the rows of a batch; some may have been dropped meanwhile."""
+        """Remove the rows of a batch; some may already have been dropped."""
         _drop(self._requests, batch[0])
         self._characters -= sum(map(_size, _drop(self._texts, batch[1])))
         _drop(self._samples, batch[2])

@@ -1,4 +1,4 @@
-"""Plans a recorded request anew, for another release or the same one.
+"""Plans a recorded request again, for another release or the same one.
 
 The caller's input, variables, seed and explicit settings stay; what the caller left open is the
 release's own, as it would be in traffic. Pure. Imported by the jobs of replays.

@@ -1,10 +1,10 @@
-"""Copies of answered requests for the candidates of shadows, and what is made of them.
+"""Copies answered requests to the candidates of shadows, and compares the answers.
 
 A copy is offered once stable's answer has ended, waits in a bounded queue, runs in class background
-and is compared with that answer. No user waits for it: what does not fit, or would meet a box
-that has requests waiting, is dropped and counted. Copies are recorded under a service of their own,
-so that they are in no service's figures and no tenant's cost. Nothing of them outlives the process
-but their records: a killed gateway loses copies, and no count of the rollout.
+and is compared with that answer. No user waits for it: what does not fit, or would meet a box that
+has requests waiting, is dropped and counted. Copies are recorded under a service of their own, so
+that they are in no service's figures and no tenant's cost. Only their records outlive the process:
+a killed gateway loses copies, but no counts of the rollout.
 
 Never chooses what is copied (`engine.traffic.mirroring`) and never judges. Imported by
 `engine.gateway`.
@@ -55,7 +55,7 @@ _log = structlog.get_logger("gateway.shadow")
 
 
 class End(StrEnum):
-    """What became of a copy."""
+    """How a copy ended."""
 
     COMPARED = "compared"
     FULL = "full"  # too many wait, or too large ones
@@ -90,7 +90,7 @@ class _Copy:
 
 
 def _size(input: Chat | Text) -> int:
-    """The characters of what is asked, about."""
+    """The approximate number of characters of an input."""
     if isinstance(input, Text):
         return sum(map(len, input.prompts))
     turns = sum(
@@ -201,7 +201,7 @@ class ShadowCopies:
         return End.COMPARED
 
     async def _compare(self, copy: _Copy) -> Comparison | None:
-        """The candidate's answer beside stable's; None if it did not get to it in time."""
+        """The candidate's answer compared with stable's; None if it was not answered in time."""
         job = self._planned(copy)
         found = _beside(copy, job, self._now_us())
         try:
@@ -294,5 +294,5 @@ def _compared(
 
 
 def _computing(request: Request, took_us: int | None) -> int | None:
-    """A time without the wait for the first computation, which copies have and users have not."""
+    """A time without the wait for the first computation, which is longer for copies."""
     return None if took_us is None else max(took_us - request.queue_us, 0)

@@ -165,4 +165,4 @@ _READ: Final[Mapping[str, tuple[str, Callable[[Session], Awaitable[Any]]]]] = {
     "replay": ("held", held_releases.every),
     "upstream": ("upstreams", _upstreams),
 }
-"""What is read as a whole after a change of its noun: the field of a snapshot, and the read."""
+"""Nouns that are read as a whole after a change: the field of a snapshot, and the read."""

@@ -1,6 +1,6 @@
-"""One operating-system process while it runs: its pipe, its signals, its end.
+"""A running process of the operating system: its pipe, its signals, its exit.
 
-A pidfd tells when it has ended, so that no other process is ever signalled in its place. Never
+A pidfd reports its exit, so a process that reuses its id is never signalled. Never
 decides anything and never starts a process. Imported by `engine.node`.
 """
 

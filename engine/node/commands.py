@@ -1,4 +1,4 @@
-"""The command lines of the processes that the node supervises, and how patiently they are watched.
+"""The command lines and timeouts of the processes that the node supervises.
 
 The timeouts can be changed by environment, for tests and slow machines: `PADDOCK_BEAT_S`,
 `PADDOCK_TOKEN_S`, `PADDOCK_DRAIN_S`, `PADDOCK_LINGER_S`, `PADDOCK_SILENT_S`, seconds as decimals.
@@ -146,7 +146,7 @@ def _patience(plan: Plan) -> Plan:
 
 
 def linger_us() -> int:
-    """How long an instance that is not needed any more stays, for the gateway to learn of it."""
+    """How long an instance that is no longer needed stays, so that the gateway can notice."""
     return _us("PADDOCK_LINGER_S", _LINGER_S)
 
 

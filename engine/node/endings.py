@@ -1,4 +1,4 @@
-"""How a process ended: its exit code or signal, whether memory was short, the last it logged.
+"""How a process ended: its exit code or signal, memory shortage, its last log lines.
 
 Reads a log and a counter of the kernel; never decides what follows. Imported by `engine.node`.
 """
@@ -35,10 +35,10 @@ def how(code: int) -> str:
 
 
 def evidence(code: int, log: Path, since: int, *, out_of_memory: bool) -> str:
-    """What is known of the cause, as a clause; "" where nothing is.
+    """The cause as a clause; "" if unknown.
 
-    `since` is where the process began in its log. A process that was killed from outside did not
-    log why.
+    `since` is the offset in its log at which the process began. The log of a process that was
+    killed from outside does not say why.
     """
     if code == -signal.SIGKILL:
         return "the kernel was out of memory" if out_of_memory else ""

@@ -55,7 +55,7 @@ async def check(weights: Weights) -> Checked:
 
 
 async def overwritten(file: ModelFile) -> str | None:
-    """Why a file that a worker has mapped is not what was registered any more; None if it is."""
+    """Why a file that a worker has mapped is no longer the registered one; None if it is."""
     path = Path(file.path)
     try:
         found = await _hash(path)

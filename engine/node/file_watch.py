@@ -1,8 +1,8 @@
-"""Whether the model files that running workers have mapped are still what they mapped.
+"""Watches the model files that running workers have mapped.
 
 Weights are mapped, not copied: a file that is overwritten in place changes under the model that
-serves it, without any error. A file that was replaced or removed does not, as the mapping keeps the
-old one; but the next start would not find it, so a missing file is reported. Looked at by size and
+serves it, without any error. A file that was replaced or removed does not, since the mapping keeps
+the old one; but the next start would fail, so a missing file is reported. Looked at by size and
 time of modification; only a file that changed is read. Never stops a process itself. Imported by
 `engine.node.instances`.
 """
@@ -60,7 +60,7 @@ class FileWatch:
                 self._mapped[name, file.path] = found
 
     async def look(self, names: Collection[str]) -> None:
-        """Look at the files of these instances; others do not run any more."""
+        """Check the files of these instances; the others have ended."""
         self._mapped = {key: each for key, each in self._mapped.items() if key[0] in names}
         mapped = dict(self._mapped)
         now = await asyncio.to_thread(

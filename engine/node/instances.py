@@ -39,7 +39,7 @@ _log = structlog.get_logger("node.instances")
 
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
-    """What splits ask for, the deployment of each instance that has a row, what is failing."""
+    """The plan of instances, the deployment of each instance with a row, and the failing ones."""
 
     plan: planning.Plan
     known: Mapping[str, str]
@@ -87,7 +87,7 @@ class Instances:
         return bool(self._unwanted_since or self._replacing)
 
     async def follow(self) -> None:
-        """Do what the store asks for now."""
+        """Start and stop instances as the store says now."""
         snapshot = await self._look()
         plan = snapshot.plan
         self._settle_verdicts(snapshot.failing)
@@ -112,18 +112,18 @@ class Instances:
         await self._files.look(self._running.keys())
 
     def _overwritten(self, name: str, reason: str) -> None:
-        """What it would answer from now on is not what was registered."""
+        """Stop an instance: it would answer from an unregistered file."""
         _log.error("a model file was overwritten", instance=name, reason=reason)
         if (process := self._running.get(name)) is not None:
             process.give_up(reason)
 
     def _missing(self, name: str, path: str) -> None:
-        """It serves from memory and cannot be started again."""
+        """Note that an instance serves from memory and cannot be restarted."""
         if (process := self._running.get(name)) is not None:
             process.note_missing(path)
 
     def observe(self, fact: Fact) -> Fact:
-        """Take a fact of an instance, and add what follows from its death to it.
+        """Take a fact of an instance, and add the consequences of its death to it.
 
         A deployment that turns out to be failing has its instances stopped until that verdict is
         lifted. An adapter whose requests kill them is quarantined alone, and the base serves on.
@@ -198,9 +198,9 @@ class Instances:
         )
 
     def _release(self, kept: frozenset[str]) -> None:
-        """Stop the instances that are not asked for any more once they have nothing to do.
+        """Stop unwanted instances once they are idle.
 
-        Until then they serve: requests end where they began, and going back costs nothing. The
+        Until then they serve: requests under way complete, and a rollback takes effect at once. The
         gateway may not have read the store yet, so even the idle ones wait for a while.
         """
         now = self._now_us()
@@ -215,7 +215,7 @@ class Instances:
                 process.stop()
 
     async def _prepare(self, instance: Instance) -> Preparation:
-        """Whether the files are the registered ones, and on which devices they go."""
+        """Verify the files of an instance and choose its devices."""
         weights = instance.weights
         verified: tuple[Identity, ...] = ()
         if weights is not None:
@@ -277,7 +277,7 @@ class Instances:
         return chosen
 
     def _reserved(self) -> dict[int, int]:
-        """What the instances that are still loading will take, by device."""
+        """The memory that instances still loading will take, by device."""
         reserved: dict[int, int] = {}
         for name, (devices, size) in self._placed.items():
             process = self._running.get(name)

@@ -1,7 +1,7 @@
 """The processes of durable jobs: started when due, watched, killed when hung, settled when dead.
 
-The thin actor below `engine.jobs.scheduling`, which decides. Never runs a step and never waits
-for one. Imported by `engine.node.node`.
+Acts on the decisions of `engine.jobs.scheduling`. Never runs a step and never waits for one.
+Imported by `engine.node.node`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _log = structlog.get_logger("node.jobs")
 
 
 class Jobs:
-    """Keeps the unfinished jobs going, a bounded number at a time."""
+    """Keeps unfinished jobs running, a bounded number at a time."""
 
     def __init__(
         self,
@@ -189,7 +189,7 @@ class Jobs:
         return job
 
     def _with_cause(self, step: Step) -> str:
-        """Why a job is queued again; of a process that died how it ended."""
+        """Why a job is queued again; if its process died, how it ended."""
         cause = self._causes.get(step.job.id) if step.reason is Reason.DIED else None
         return f"{step.reason.value.rstrip('.')}: {cause}." if cause else step.reason.value
 

@@ -1,7 +1,7 @@
-"""What a worker is loading or probing, and of which files it dies: the weights, or an adapter.
+"""Tracks which file a worker is loading or probing, and which one it dies of.
 
-libllama may abort on a file whose header is sound; with an adapter it takes all releases on the
-base along. Decides about one worker and touches nothing. Imported by `engine.node.supervised`.
+libllama may abort on a file whose header is sound; with an adapter that ends all releases on the
+base. Decides about one worker and touches nothing. Imported by `engine.node.supervised`.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class LoadTracker:
         """It ended without being asked to; the failure if the file it was loading is at fault.
 
         Weights are loaded before any request waits, so only faults of the process itself count:
-        memory may be short for a while. An adapter is not worth its base, however the process
-        ended.
+        memory may be short for a while. An adapter is blamed however the process ended: it must not
+        take down its base.
         """
         adapter, self.now = self.now, None
         probing, self._probing = self._probing, False

@@ -1,6 +1,6 @@
-"""How much memory an instance of a local deployment takes, and what would take less. Pure.
+"""Estimates the memory of an instance of a local deployment, and which settings take less. Pure.
 
-Where a dry load has measured the version it is within a tenth of what a load takes on a CPU:
+For versions with a dry load the estimate is within a tenth of the real use on a CPU:
 process, weights, KV cache and compute buffers, and those of each adapter's context. For versions
 that were added before there were dry loads it is a lower bound: weights and KV cache. Imported by
 `engine.control`.
@@ -34,7 +34,7 @@ class Footprint:
 
     @property
     def own_bytes(self) -> int:
-        """What each instance has for itself."""
+        """Bytes that instances do not share."""
         return self.cache_bytes + self.other_bytes
 
     def more_bytes(self, running: int, more: int) -> int:
@@ -55,7 +55,7 @@ class Footprint:
 def of(weights: ModelVersion, engine: Engine, *, on_gpu: bool, adapters: int = 0) -> Footprint:
     """What an instance with these settings takes, with so many adapters loaded.
 
-    Each adapter has a context of its own. The KV cache holds, as libllama allocates it,
+    Each adapter has its own context. The KV cache holds, as libllama allocates it,
     `context_tokens` for each of `max_sequences` sequences. On a CPU libllama maps the file, so that
     the instances share its pages.
     """

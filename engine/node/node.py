@@ -174,7 +174,7 @@ class Node:
         self._ended.set()
 
     def _keep(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
-        """Run something; a fault in it ends the node, and the next start repairs the store."""
+        """Run a task whose failure ends the node; the next start repairs the store."""
 
         def ended(task: asyncio.Task[None]) -> None:
             if not task.cancelled() and (error := task.exception()) is not None:
@@ -195,14 +195,14 @@ class Node:
             self.stop(f"{fact.failed}; {holder}" if holder else fact.failed, PORT_TAKEN)
 
     def _announce(self) -> None:
-        """Say once that the box serves: people can reach the node, and clients its port."""
+        """Announce once that the node and its port can be reached."""
         gateway = self._processes.get("gateway")
         if self._open and not self._announced and gateway is not None and gateway.was_ready:
             self._announced = True
             self._say(ready=True, pid=os.getpid(), port=gateway.fact.port)
 
     async def _settle(self) -> None:
-        """Start what serving does not need once what it needs is ready, or has had its time."""
+        """Start the processes that serving does not need, after the others are ready or late."""
         if any(each.spec.deployment for each in self._processes.values()):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SETTLE_S):
@@ -257,7 +257,7 @@ class Node:
     def _restate(self) -> None:
         """After a restore: record this run and its processes in the store as it is now.
 
-        What control and the runner had claimed is open again once they start again.
+        Intents claimed by control and the runner are reopened when they restart.
         """
         if self._store.replaced == self._replaced:
             return
@@ -273,7 +273,7 @@ class Node:
         return min(LOOK_S, self._instances.linger_us / 2e6) if self._instances.settling else LOOK_S
 
     async def _follow(self) -> None:
-        """Remove what has ended, and do what the store asks now."""
+        """Remove processes that have ended, and follow the store."""
         async with self._store.read() as session:
             self._locked = await keys.trouble(session)
         self._processes.prune()
@@ -282,7 +282,7 @@ class Node:
     # the end
 
     async def _end(self) -> None:
-        """First the gateway, so that its answers can end; then the processes that produce them."""
+        """Stop the gateway and let its answers complete, then stop the processes behind it."""
         await self._jobs.stop()
         first = ("gateway", "control", "runner", "reads")
         await self._processes.stop([name for name in self._processes if name in first])
@@ -292,6 +292,6 @@ class Node:
 
 
 def say(**words: Any) -> None:
-    """A line on standard output, for whatever started the node, if it still reads."""
+    """Write a line to standard output for the parent process, if it still reads."""
     with contextlib.suppress(OSError):
         os.write(sys.stdout.fileno(), msgspec.json.encode(words) + b"\n")

@@ -1,4 +1,4 @@
-"""On which GPUs an instance runs: those that its settings name, or the freest that hold it. Pure.
+"""Chooses the GPUs of an instance: those that its settings name, or the freest that fit it. Pure.
 
 Devices are numbered as the driver (NVML) numbers them, in PCI order. Never asks a driver and never
 starts anything. Imported by `engine.node.instances` and `engine.control`.

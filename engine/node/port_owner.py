@@ -1,4 +1,4 @@
-"""Which process listens on a port that the gateway cannot have. Never signals it.
+"""Finds the process that listens on the gateway's port. Never signals it.
 
 Imported by `engine.node.node`.
 """

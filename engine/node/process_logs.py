@@ -62,7 +62,7 @@ def tells_of_memory(log: Path) -> bool:
 
 
 def end(log: Path) -> int:
-    """The bytes in a log so far: where what is started now begins."""
+    """The size of a log, which is the offset at which the next process begins."""
     try:
         return log.stat().st_size
     except OSError:

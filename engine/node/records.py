@@ -1,4 +1,4 @@
-"""What the node writes to the store: process states, and verdicts on models and deployments.
+"""Writes process states, and verdicts on models and deployments, to the store.
 
 Serving never waits for it. While the store takes no writes (a full disk), facts are held back, the
 latest of each process, and written when it takes them again; `trouble` says so meanwhile. Imported
@@ -62,7 +62,7 @@ class Records:
         self._more.set()
 
     def restate(self, owed: Callable[[Session], Awaitable[object]], facts: Iterable[Fact]) -> None:
-        """Write again what a store that was replaced does not know."""
+        """Write the current state into a store that was replaced."""
         self._owed = owed
         for fact in facts:
             self.tell(fact)
@@ -86,7 +86,7 @@ class Records:
                 await self._empty.wait()
 
     async def _write(self, batch: list[tuple[int, Fact]]) -> bool:
-        """Write facts and let go of them; one that can never be written is dropped alone."""
+        """Write facts and remove them from the queue; one that can never be written is dropped."""
 
         async def work(session: Session) -> None:
             if self._owed is not None:
@@ -146,7 +146,7 @@ async def _record(session: Session, fact: Fact, at_us: int) -> None:
         return
     try:
         await processes.move(session, fact.name, State(fact.state), at_us=at_us, **_of(fact, at_us))
-    except (errors.NotFound, errors.Invalid):  # what came between was never written
+    except (errors.NotFound, errors.Invalid):  # a state in between was never written
         await _declare(session, fact, at_us)
         await processes.move(session, fact.name, State(fact.state), at_us=at_us, **_of(fact, at_us))
 
@@ -174,7 +174,7 @@ async def _declare(session: Session, fact: Fact, at_us: int) -> None:
 
 
 def _of(fact: Fact, at_us: int) -> dict[str, Any]:
-    """What a move changes beside the state."""
+    """The columns that a move changes besides the state."""
     changes: dict[str, Any] = {"reason": fact.reason, "restarts": fact.restarts}
     changes["silent_since_us"] = None if fact.silent_us is None else at_us - fact.silent_us
     changes["starts_at_us"] = None if fact.backoff_us is None else at_us + fact.backoff_us

@@ -1,6 +1,6 @@
 """The start and the end of a run of the node in the store.
 
-What a dead node left is repaired before anything is started: its processes have crashed, its
+The remains of a dead node are repaired before anything is started: its processes have crashed, its
 intents are open again, its sockets are removed. A store that takes no writes (a full disk) does
 not keep the box from serving. Imported by `engine.__main__` and `engine.node`.
 """

@@ -29,7 +29,7 @@ class Person:
 
 
 def look_up(who: Peer) -> Person:
-    """The user's name and groups; may ask a directory service, so call it off the loop."""
+    """The user's name and groups; may query a directory service, so call it in a thread."""
     try:
         user = pwd.getpwuid(who.uid)
     except KeyError:

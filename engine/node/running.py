@@ -1,6 +1,6 @@
-"""The processes of the node that run or are kept, each with the task that keeps it.
+"""The supervised processes of the node, each with its task.
 
-Never says which there should be. Imported by `engine.node.node`.
+Never decides which there should be. Imported by `engine.node.node`.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Running(Mapping[str, SupervisedProcess]):
         self._tasks[spec.name].add_done_callback(lambda _: self._on_end())
 
     def prune(self) -> None:
-        """Forget what has ended for good."""
+        """Forget processes that have ended for good."""
         for name in [name for name, task in self._tasks.items() if task.done()]:
             del self._processes[name], self._tasks[name]
 
@@ -81,7 +81,7 @@ class Running(Mapping[str, SupervisedProcess]):
             each.kill()
 
     def facts(self) -> list[Fact]:
-        """The latest of each process that is there."""
+        """The latest fact of each process."""
         return [each.fact for each in self.values() if each.fact.state in _RUNS]
 
     def state(self) -> list[dict[str, Any]]:

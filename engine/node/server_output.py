@@ -1,7 +1,7 @@
-"""What a supervised server prints: passed on to the log, no faster than the node can rotate it.
+"""Copies the output of a supervised server to its log, no faster than the node can rotate it.
 
-A server that prints without end would fill the disk between two looks at its log; here it waits
-instead, for the pipe is full. Imported by `engine.node.server_process`.
+A server that prints without end would fill the disk between two looks at its log; here the full
+pipe makes it wait instead. Imported by `engine.node.server_process`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ RATE: Final = 1024 * 1024
 """Bytes a second, over a second; a busy server prints some kilobytes."""
 _READ: Final = 64 * 1024
 _END_S: Final = 5.0
-"""For the last words of a server that has ended, though something it started holds its pipe."""
+"""How long to wait for the last output of a server whose children may still hold its pipe."""
 
 
 class Output:

@@ -140,7 +140,7 @@ class Server:
         self._process.wait()
 
     def last_words(self) -> None:
-        """Wait until what it printed is in the log; for when nothing that it started is left."""
+        """Wait until its output is in the log; call it when none of its children is left."""
         self._output.end()
 
     def _signal(self, number: signal.Signals) -> None:
@@ -149,12 +149,12 @@ class Server:
 
 
 def adopt() -> None:
-    """Become the parent of what servers start and leave behind, in sessions of their own."""
+    """Adopt the processes that servers leave behind in sessions of their own."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def kill_what_is_left() -> None:
-    """Kill everything below this process; what starts others meanwhile is found again."""
+    """Kill all descendants, repeatedly, until none is left."""
     for _ in range(_ROUNDS):
         left = psutil.Process().children(recursive=True)
         for each in left:

@@ -101,7 +101,7 @@ async def _started(server: Server, leave: asyncio.Event, reports: Reports) -> bo
 
 
 class _Checks:
-    """The health of a server that was ready; `count` are the checks that it has passed."""
+    """The health of a server that was ready; `count` is the number of checks it has passed."""
 
     def __init__(self, server: Server) -> None:
         self._server = server

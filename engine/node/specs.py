@@ -1,4 +1,4 @@
-"""What a supervised process is before it runs, and what becomes known of it; how it is started.
+"""The specification of a supervised process, the facts about it, and how it is started.
 
 Light enough to start the first process before the store's libraries are imported. Imported by
 `engine.node`.
@@ -46,7 +46,7 @@ class Spec:
 class Preparation:
     """The environment to start a process with, or why it cannot be started.
 
-    A `permanent` refusal is the fault of its file, and trying again does not help.
+    A `permanent` refusal is due to its file, so retrying does not help.
     """
 
     environment: Mapping[str, str] = field(default_factory=dict)

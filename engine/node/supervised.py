@@ -1,9 +1,8 @@
 """A supervised process: started, listened to, asked to exit, killed, restarted.
 
-The thin actor below `engine.node.supervision`, which decides. A process reports its state by JSON
-lines on its standard output; its standard error is its log. Nothing here knows what a process
-does, and nothing here writes to the store: facts are passed to the caller. Imported by
-`engine.node`.
+Acts on the decisions of `engine.node.supervision`. A process reports its state by JSON lines on its
+standard output; its standard error is its log. Nothing here knows what a process does, and nothing
+here writes to the store: facts are passed to the caller. Imported by `engine.node`.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _EVIDENCE_LINES: Final = 3
 _PASSING: Final[Mapping[str, None]] = dict.fromkeys(
     ("load_failure", "death", "silent_us", "backoff_us")
 )
-"""What a fact says of one moment only."""
+"""Fields of a fact that hold for one moment only."""
 
 Prepare = Callable[[], Awaitable[Preparation]]
 
@@ -43,7 +42,7 @@ class SupervisedProcess:
     """Keeps one process running until it is no longer wanted.
 
     `started` is a process that was started for it before; it is taken over first. `prepare` is
-    asked before each further start for the environment, or for what speaks against it.
+    asked before each further start for the environment, or a refusal.
     """
 
     def __init__(
@@ -98,11 +97,11 @@ class SupervisedProcess:
 
     @property
     def given_up(self) -> bool:
-        """Whether its file cannot be loaded, so that it is not started again by itself."""
+        """Whether its file cannot be loaded, so that it is not restarted."""
         return self._observed.failed is not None
 
     def retry(self) -> None:
-        """Start again what was given up."""
+        """Start it again after it was given up."""
         self._change(failed=None, failures=0)
 
     def give_up(self, reason: str) -> None:
@@ -275,7 +274,7 @@ class SupervisedProcess:
                 )
 
     def _adapter(self, line: StatusLine, failure: LoadFailure | None, now: int) -> None:
-        """A worker loads an adapter; how that ends is the adapter's state alone."""
+        """Handle a line about an adapter, which does not change the state of the worker."""
         self._change(heard_us=now)
         if line.adapter_failed:
             _log.error(
@@ -380,7 +379,7 @@ class SupervisedProcess:
 
 
 def _evidence(line: StatusLine) -> Evidence | None:
-    """What a ready worker says of its files; None for processes that load none."""
+    """The files of a ready worker; None for processes that load none."""
     if line.sha256 is None or line.how is None:
         return None
     return Evidence(line.sha256, line.how, line.template or "")

@@ -135,7 +135,7 @@ class _Sign:
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """The end of a process that had been ready, by a fault of its own.
+    """The end of a process that had been ready, by its own fault.
 
     `lived_us` is the time since it was ready; `stepped` says whether it had completed a step.
     """
@@ -146,15 +146,14 @@ class Death:
     how: str
     last_lines: tuple[str, ...] = ()
     adapter: str = ""
-    """What it was computing, "" for the base."""
+    """The adapter that it was computing, "" for the base."""
 
 
 def failing(deaths: Sequence[Death], plan: Plan, now_us: int, adapter: str = "") -> str | None:
     """The evidence that a deployment, or an adapter of it, dies of its requests, else None.
 
     A death counts for what was being computed, and only if the process had completed no step, or
-    had been ready for less than `healthy_us`: a model that serves for a long time between two
-    crashes is more use than none.
+    had been ready for less than `healthy_us`: a model that crashes rarely is better than none.
     """
     counted = [
         death

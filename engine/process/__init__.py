@@ -1,1 +1,1 @@
-"""What the engine's processes speak by: sockets that stay, peers, addresses, and silence."""
+"""How the engine's processes communicate: sockets, peers, addresses, and silence."""

@@ -3,8 +3,8 @@
 The server's shim publishes and withdraws the address; the gateway takes a lease on it while it has
 requests there. Leases are locks of the kernel on the file, so that a gateway that dies gives them
 back, and a shim that drains knows when the last request has ended. A second lock shows that the
-shim is alive: what a dead one left is no address, because its port may be another program's by now.
-Imported by `engine.node.server_shim` and `engine.backends.upstream.supervised`.
+shim is alive: what a dead one left behind is ignored, because its port may belong to another
+program by now. Imported by `engine.node.server_shim` and `engine.backends.upstream.supervised`.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Lease:
         """
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            # Blocks no longer than the shim needs to look whether it is leased.
+            # Blocks only for as long as the shim needs to test for leases.
             fcntl.flock(self._descriptor, fcntl.LOCK_SH)
             if os.fstat(self._descriptor).st_nlink == 0:
                 raise FileNotFoundError(path)

@@ -1,4 +1,4 @@
-"""Which adapter a worker computes at this moment, where it can be read when the worker has died.
+"""Publishes which adapter a worker is computing, so that it can be read after the worker died.
 
 libllama ends the process in the middle of a step, so that nothing can be sent then. The worker maps
 a small file beside its socket; writing to it is no system call. Imported by `engine.serving`, which
@@ -24,7 +24,7 @@ class Computing:
     """The writing end."""
 
     def __init__(self, path: Path) -> None:
-        """Make the file anew: it is of this process.
+        """Create the file for this process.
 
         Raises:
             OSError: it cannot be made.

@@ -1,7 +1,7 @@
 """The connections to one Unix socket: a task each, counted by user, all ended by `close`.
 
-What exceeds the limits is refused with a sentence. Never reads a request itself. Imported by the
-servers of Unix sockets that other users reach.
+Connections beyond the limits are refused with a sentence. Never reads a request itself. Imported by
+the servers of Unix sockets that other users reach.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ Writer: TypeAlias = asyncio.StreamWriter
 class Connections:
     """`converse` talks to a client until it returns; `refuse` says why there is no room for one.
 
-    A client that is silent, gone or faulty ends its own connection: errors in `ends` are no faults.
+    A client that is silent, gone or faulty ends its own connection: errors in `ends` are not
+    logged.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """Who is connected to a Unix socket, and how many connections each user may have.
 
-The kernel says which user is at the other end. No user can occupy a socket so that it is busy for
-the others; what is refused is counted and logged. Never decides what a user may do. Imported by the
-servers of Unix sockets.
+The kernel says which user is at the other end. No user can use up the connections of the others;
+refusals are counted and logged. Never decides what a user may do. Imported by the servers of Unix
+sockets.
 """
 
 from __future__ import annotations

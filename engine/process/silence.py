@@ -1,6 +1,6 @@
 """When a process that reports regularly is late: one rule for the node and for the gateway.
 
-Pure, and a file of its own so that the node's first start imports nothing else for it. Imported by
+Pure, and a separate module so that the node starts without importing more for it. Imported by
 `engine.node.supervision` and `engine.backends.worker_client`.
 """
 
@@ -12,7 +12,7 @@ LATE_US: Final = 1_500_000
 """A silence of this length is late: workers and event loops report at least once a second."""
 
 _PATIENCE_PERCENT: Final = 160
-"""Of the recent pace: a step of a large model may take seconds, and nothing is sent meanwhile."""
+"""Times the recent pace: a step of a large model may take seconds, during which nothing is sent."""
 _FORGOTTEN_PERCENT: Final = 50
 """Of the time since, by which earlier intervals count less."""
 _LONGEST_US: Final = 8_000_000

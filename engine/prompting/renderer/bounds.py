@@ -1,11 +1,11 @@
-"""What a template may make, and for how long: a Jinja sandbox with bounds on size and time.
+"""A Jinja sandbox with bounds on size and time.
 
-Jinja's own sandbox bounds what templates reach. This adds that they cannot fill the memory: the
-result of an operator, a method, a filter, a block or an output is measured before it is made. And
-it adds that they cannot run for long: the compiled template checks the time before each statement,
-comparison, operator, call, filter and test, so that nearly every fault ends with the line that
-causes it. For the rest, such as comparing deeply shared values, the pool kills the process.
-Imported by `sandbox`.
+Jinja's own sandbox limits what templates can access. This one also keeps them from filling memory:
+the result of an operator, a method, a filter, a block or an output is measured before it is made.
+And it keeps them from running for long: the compiled template checks the time before each
+statement, comparison, operator, call, filter and test, so that nearly every fault ends with the
+line that causes it. For the rest, such as comparing deeply shared values, the pool kills the
+process. Imported by `sandbox`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _BYTES: Final = frozenset(("encode", "to_bytes", "fromhex"))
 
 
 class OutOfTime(Exception):
-    """The template ran longer than it may."""
+    """The template exceeded its time."""
 
 
 class _Generator(CodeGenerator):
@@ -89,7 +89,7 @@ class _Buffer(list[str]):
 
 
 class Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
-    """Bounds on what an operator, a call, a filter or a block may make."""
+    """Bounds the results of operators, calls, filters and blocks."""
 
     intercepted_binops = frozenset({"+", "*", "**", "%"})
     code_generator_class = _Generator
@@ -100,14 +100,14 @@ class Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
         self._wall_s = self._cpu_s = math.inf
 
     def bind(self, filters: Mapping[str, Callable[..., Any]]) -> None:
-        """Bound these filters, and no others, and Jinja's tests; call it once."""
+        """Bound these filters, remove all others, and bound Jinja's tests; call it once."""
         self.filters = {name: self._guarded(name, each) for name, each in filters.items()}
         tests = cast("dict[str, Callable[..., Any]]", self.tests)
         self.tests = {name: self._timed(each) for name, each in tests.items()}
 
     @contextlib.contextmanager
     def within(self, seconds: float) -> Iterator[None]:
-        """Let templates rendered in the body use so much processor time."""
+        """Limit the processor time of templates rendered in the body."""
         self._wall_s = time.monotonic() + seconds  # it cannot be used up before
         self._cpu_s = time.process_time() + seconds
         try:
@@ -189,7 +189,7 @@ class Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
         return super().call_binop(context, operator, left, right)
 
     def chain(self, parts: tuple[Any, ...]) -> str:
-        """What `~` means."""
+        """The operator `~`."""
         sizes.check(sum(sizes.weight(part, as_text=True) for part in parts))
         texts = [str(part) for part in parts]
         sizes.check(sum(map(len, texts)))

@@ -1,7 +1,7 @@
-"""One renderer process, as the pool sees it: started, given one task at a time, killed when over.
+"""One renderer process, as the pool sees it: runs a task at a time, killed when over its limits.
 
-Bounds a task by the processor time that the process itself used, so that a busy machine fails
-nothing, and by a generous wall time. Decides nothing about templates. Imported by `pool`.
+A task is limited in processor time, so that a busy machine fails none, and in a generous wall time.
+Decides nothing about templates. Imported by `pool`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SHORT_S: Final = 0.2
 """Processor time after which a task continues at low priority, so that it slows nothing down."""
 _LOW: Final = 10
 _PASSED_ON: Final = ("LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONPATH")
-"""Where Python finds itself. No other variable is passed on: they may hold secrets."""
+"""Variables by which Python finds its files. No others are passed on: they may hold secrets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,7 @@ LIMITS: Final = Limits()
 class Task:
     """One piece of work; `raw` is its encoded frame.
 
-    `large`: it may take long because of what the caller sent. `attempts` counts the processes that
-    died of it.
+    `large`: the caller's input may make it slow. `attempts` counts the processes that died of it.
     """
 
     template: Keyed[Source]
@@ -65,7 +64,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """Why a process ended; `certain`: by what its task did, as opposed to what happened to it."""
+    """Why a process ended; `certain`: because of its task, not of something outside."""
 
     reason: str
     certain: bool
@@ -209,7 +208,7 @@ class Child(asyncio.Protocol):
     async def _reap(self) -> None:
         assert self._process is not None  # noqa: S101 a connection means a process
         with contextlib.suppress(ProcessLookupError):
-            self._process.kill()  # it closed its socket: nothing more is to be had from it
+            self._process.kill()  # it closed its socket, so no answer will come
         code = await asyncio.to_thread(self._process.wait)
         self._ended.set()
         self.on_death(self, self._death(code))

@@ -1,4 +1,4 @@
-"""Compiled sources: what a renderer process keeps, and how it does its work with them.
+"""The compiled sources of a renderer process, and its work with them.
 
 Never reads from the pool. Imported by `process`.
 """
@@ -121,7 +121,7 @@ class Chat:
         return Segments(segments)
 
     def _check(self, rendered: str, segments: int) -> None:
-        """Refuse what has more tokens than the context, by the least that it can have."""
+        """Refuse what cannot fit the context, by a lower bound of its tokens."""
         room, longest = self._source.context_tokens, self._source.longest_token
         if not room:
             return

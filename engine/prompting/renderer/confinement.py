@@ -1,4 +1,4 @@
-"""What a renderer process denies itself before it sees a template.
+"""Drops the rights of a renderer process before it reads a template.
 
 After `confine` it cannot open a file or a socket, write to one, start a process or take unbounded
 memory, and it dies with its parent. Call it once everything is imported. Imported by the renderer
@@ -22,7 +22,7 @@ _DESCRIPTORS: Final = 3
 
 
 def confine(parent_id: int) -> None:
-    """Give up what rendering does not need; the process ends at once if its parent has died."""
+    """Drop all rights that rendering does not need; exits if the parent has died."""
     parent.die_with(parent_id)
     for number in (signal.SIGINT, signal.SIGTERM):  # sent to all processes of a terminal or a unit
         signal.signal(number, signal.SIG_IGN)  # while the pool still needs this one

@@ -33,15 +33,15 @@ class TemplateFault(Exception):
 
 
 class Exceeded(TemplateFault):
-    """It ran too long or made too much: the template's fault, or that of what it was given."""
+    """It exceeded its time or size: because of the template, or of its input."""
 
 
 class Raised(TemplateFault):
-    """The template itself refused what it was given, by `raise_exception`."""
+    """The template itself refused its input, by `raise_exception`."""
 
 
 class Crowded(TemplateFault):
-    """The texts hold every private-use character, and none is left to hide a spelling behind."""
+    """The texts hold every private-use character, so none is free to hide a spelling."""
 
 
 class TooLong(TemplateFault):

@@ -1,9 +1,8 @@
 """The pool of renderer processes: compiles and renders untrusted templates outside this process.
 
 Starts processes when there is work, keeps them warm, and replaces those that die. A template that
-takes its process along is quarantined: it fails at once, with the reason, until that is lifted.
-All calls happen on one event loop. Imported by `engine.prompting`, `engine.control` and
-`engine.registry`.
+kills its process is quarantined: it fails at once, with the reason, until that is lifted. All calls
+happen on one event loop. Imported by `engine.prompting`, `engine.control` and `engine.registry`.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ WAITING_LIMIT: Final = 1024
 PROCESSES: Final = 2
 _MANY: Final = 100
 _LARGE: Final = 100_000
-"""Texts, and characters of them all: what is more may take a sound template long."""
+"""Number of texts, and of their characters, above which a sound template may be slow."""
 _CPU_PER_TEXT_S: Final = 0.005
 _CPU_PER_CHARACTER_S: Final = 1e-6
 _CPU_MOST_S: Final = 30.0
@@ -50,7 +49,7 @@ _ATTEMPTS: Final = 2
 _QUARANTINED: Final = 1000
 _RETRY_US: Final = 1_000_000
 _UNSTARTED: Final = 3
-"""Processes that die before they are ready, one after the other, until work is refused."""
+"""Consecutive processes that die before they are ready, after which work is refused."""
 
 _STOPPING: Final = "the renderer is stopping; send the request again"
 
@@ -63,7 +62,7 @@ def large(texts: Sequence[str]) -> bool:
 
 
 class Renderer:
-    """Starts no process before the first work. Close it; in an `async with`, that is done."""
+    """Starts its first process with the first task. Use it in `async with`, or close it."""
 
     def __init__(
         self,
@@ -72,9 +71,9 @@ class Renderer:
         limits: Limits = LIMITS,
         on_quarantine: Callable[[Keyed[Source], str], None] = lambda _, __: None,
     ) -> None:
-        """At most so many `processes`; `limits` are those of a small input.
+        """At most so many `processes`; `limits` apply to small inputs.
 
-        `on_quarantine` takes what is quarantined, and why.
+        `on_quarantine` is called with each quarantined source and the reason.
         """
         self._on_quarantine = on_quarantine
         self._stored: frozenset[bytes] = frozenset()
@@ -98,7 +97,7 @@ class Renderer:
     async def texts(
         self, source: Keyed[PromptSource], values: Mapping[str, Any]
     ) -> tuple[str, ...]:
-        """What the templates of a prompt render.
+        """The rendered templates of a prompt.
 
         Raises:
             TemplateFault: one failed.
@@ -121,7 +120,7 @@ class Renderer:
         generation_prompt: bool = True,
         marks: Mapping[str, str] = MappingProxyType({}),
     ) -> tuple[Segment, ...]:
-        """What a chat template renders of messages and tools in Hugging Face's form.
+        """Render a chat template for messages and tools in Hugging Face's form.
 
         With `continued` it ends with the content of the last message, without `generation_prompt`
         with the message. The characters of `marks` in it become control tokens.
@@ -156,11 +155,11 @@ class Renderer:
         return tuple(frozenset(each) for each in answer.names)
 
     def quarantined(self, source: Keyed[Source]) -> str | None:
-        """Why a source is not tried again, None if it is."""
+        """Why a source is quarantined, None if it is not."""
         return self._quarantine.get(source.key)
 
     def follow(self, stored: Mapping[bytes, str]) -> None:
-        """Quarantine what is stored as such, by key, and try again what no longer is."""
+        """Quarantine the sources with these keys, and release those no longer among them."""
         for key in self._stored - stored.keys():
             self._quarantine.pop(key, None)
         self._stored = frozenset(stored)
@@ -172,7 +171,7 @@ class Renderer:
             self._start()
 
     async def close(self) -> None:
-        """End the processes; what waits fails."""
+        """End the processes; waiting tasks fail."""
         self._closed = True
         self._fail_waiting(_STOPPING)
         for child in self._children:
@@ -228,7 +227,7 @@ class Renderer:
             self._start()
 
     def _next(self) -> Task | None:
-        """The work that waits longest; large inputs leave one process to the small ones."""
+        """The task that has waited longest; large inputs leave one process to small ones."""
         while self._waiting and self._waiting[0].result.done():
             self._waiting.popleft()  # its caller has gone
         busy = sum(child.task is not None and child.task.large for child in self._children)
@@ -276,7 +275,7 @@ class Renderer:
             self.warm()
 
     def _settle(self, task: Task, death: Death) -> None:
-        """A process died of a task, or while it had it: try again, or give up."""
+        """A process died during a task: try the task again, or give up."""
         task.attempts += 1
         if not death.certain and task.attempts < _ATTEMPTS:
             self._waiting.appendleft(task)
