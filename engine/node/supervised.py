@@ -19,6 +19,7 @@ import structlog
 
 from engine.node import endings, process_logs, specs, supervision
 from engine.node.child import Child
+from engine.node.facts import Facts
 from engine.node.load_failures import LoadTracker
 from engine.node.specs import Evidence, Fact, LoadFailure, Preparation, Spec
 from engine.node.status_lines import StatusLine
@@ -27,11 +28,6 @@ from engine.process import computing
 
 _LATE_US: Final = supervision.SECOND_US
 _EVIDENCE_LINES: Final = 3
-
-_PASSING: Final[Mapping[str, None]] = dict.fromkeys(
-    ("load_failure", "death", "silent_us", "backoff_us")
-)
-"""Fields of a fact that hold for one moment only."""
 
 Prepare = Callable[[], Awaitable[Preparation]]
 
@@ -55,11 +51,8 @@ class SupervisedProcess:
         prepare: Prepare | None = None,
     ) -> None:
         self.spec = spec
-        self.fact = Fact(
-            spec.name, spec.kind, "stopped", deployment=spec.deployment, model=spec.model
-        )
+        self._facts = Facts(spec, tell)
         self._now = monotonic_us
-        self._tell = tell
         self._started = started
         self._prepare = prepare
         self._observed = Observed(wanted=True)
@@ -68,12 +61,17 @@ class SupervisedProcess:
         self._changed = asyncio.Event()
         self._ready_us: int | None = None
         self._killed_for: Reason | None = None
-        self._last_words: str | None = None
+        self._cannot_work: str | None = None
         self._log_begin = 0
         self._memory_kills = endings.MemoryKills()
         self._loads = LoadTracker()
         self._spawns = 0
         self.was_ready = False
+
+    @property
+    def fact(self) -> Fact:
+        """The latest fact."""
+        return self._facts.latest
 
     @property
     def pid(self) -> int | None:
@@ -107,14 +105,14 @@ class SupervisedProcess:
     def give_up(self, reason: str) -> None:
         """Kill it for a fault of its file, which it did not find itself; see `retry`."""
         if self._observed.running:
-            self._last_words = reason
+            self._cannot_work = reason
             self._change(failed=reason)
             self.kill()
 
     def note_missing(self, path: str) -> None:
         """Its file is gone while it serves from memory; "" when it is there again."""
         if (loaded := self.fact.loaded) is not None:
-            self._tell_loaded(dataclasses.replace(loaded, missing=path))
+            self._facts.report_loaded(dataclasses.replace(loaded, missing=path))
 
     def stop(self) -> None:
         """It is no longer wanted: let it finish its work and exit."""
@@ -169,15 +167,8 @@ class SupervisedProcess:
         self._changed.set()
 
     def _report(self, state: str, reason: str | None = None, **fields: object) -> None:
-        self.fact = dataclasses.replace(
-            self.fact,
-            state=state,
-            reason=reason,
-            pid=self.pid,
-            restarts=max(0, self._spawns - 1),
-            **{**_PASSING, **fields},  # type: ignore[arg-type]
-        )
-        self._tell(self.fact)
+        restarts = max(0, self._spawns - 1)
+        self._facts.report(state, reason, pid=self.pid, restarts=restarts, **fields)
 
     def _report_silence(self, decision: supervision.Decision, now: int) -> None:
         """Report that a ready process has gone silent, why, and when that is over."""
@@ -201,9 +192,9 @@ class SupervisedProcess:
             self._spawn(preparation.environment)
             return
         _log.error("a process cannot be started", name=self.spec.name, reason=preparation.refusal)
-        self._ready_us = self._killed_for = self._last_words = None
+        self._ready_us = self._killed_for = self._cannot_work = None
         if preparation.permanent:
-            self._last_words = preparation.refusal
+            self._cannot_work = preparation.refusal
             self._change(failed=preparation.refusal)
         self._ended(preparation.refusal)
 
@@ -211,7 +202,7 @@ class SupervisedProcess:
         now = self._now()
         self._step = -1
         self._loads.now = None if self.spec.model is None else ""
-        self._ready_us = self._killed_for = self._last_words = None
+        self._ready_us = self._killed_for = self._cannot_work = None
         if self._started is None:
             self._log_begin = process_logs.end(self.spec.log)
         try:
@@ -234,44 +225,47 @@ class SupervisedProcess:
         self._report("starting", sha256=None, build=None, loaded=None, failed=None)
 
     def _hear(self, line: StatusLine) -> None:
-        now, before = self._now(), self._observed
-        busy = line.running + line.waiting > 0
+        now = self._now()
         failure = self._loads.hear(line)
         if line.about_adapter:
             self._adapter(line, failure, now)
-            return
-        if line.failed is not None:
+        elif line.failed is not None:
             _log.error("a process cannot work", name=self.spec.name, reason=line.failed)
-            self._last_words = line.failed
+            self._cannot_work = line.failed
             self._change(failed=line.failed if line.broken else None, heard_us=now)
-            return
-        if line.beat is not None and line.beat is not False:
-            moved, self._step = line.step != self._step, line.step
-            self._observed = supervision.after_heartbeat(
-                before,
-                busy=busy,
-                moved=moved,
-                stepped=line.step > 0,
-                since_token_us=line.since_token_us,
-                unanswered_us=line.unanswered_us,
-                now_us=now,
+        elif line.beat is not None and line.beat is not False:
+            self._heartbeat(line, now)
+        else:
+            self._change(heard_us=now)
+            if line.ready and not self._observed.ready:
+                self._ready(line, now)
+
+    def _heartbeat(self, line: StatusLine, now: int) -> None:
+        moved, self._step = line.step != self._step, line.step
+        self._observed = supervision.after_heartbeat(
+            self._observed,
+            busy=line.running + line.waiting > 0,
+            moved=moved,
+            stepped=line.step > 0,
+            since_token_us=line.since_token_us,
+            unanswered_us=line.unanswered_us,
+            now_us=now,
+        )
+        self._changed.set()
+        self._memory_kills.look()
+
+    def _ready(self, line: StatusLine, now: int) -> None:
+        self._ready_us = now
+        self.was_ready = True
+        self._change(ready=True)
+        if self._observed.terminated_us is None:
+            self._report(
+                "ready",
+                sha256=line.sha256,
+                build=line.build,
+                loaded=_evidence(line),
+                port=line.port,
             )
-            self._changed.set()
-            self._memory_kills.look()
-            return
-        self._change(heard_us=now)
-        if line.ready and not before.ready:
-            self._ready_us = now
-            self.was_ready = True
-            self._change(ready=True)
-            if before.terminated_us is None:
-                self._report(
-                    "ready",
-                    sha256=line.sha256,
-                    build=line.build,
-                    loaded=_evidence(line),
-                    port=line.port,
-                )
 
     def _adapter(self, line: StatusLine, failure: LoadFailure | None, now: int) -> None:
         """Handle a line about an adapter, which does not change the state of the worker."""
@@ -289,14 +283,9 @@ class SupervisedProcess:
                 adapters[line.adapter_loaded] = line.sha256
             if line.adapter_unloaded:
                 adapters.pop(line.adapter_unloaded, None)
-            self._tell_loaded(dataclasses.replace(loaded, adapters=adapters))
+            self._facts.report_loaded(dataclasses.replace(loaded, adapters=adapters))
         if failure is not None:
-            self._tell(dataclasses.replace(self.fact, load_failure=failure))
-
-    def _tell_loaded(self, loaded: Evidence) -> None:
-        if loaded != self.fact.loaded:
-            self.fact = dataclasses.replace(self.fact, loaded=loaded)
-            self._tell(self.fact)
+            self._facts.report_failure(failure)
 
     def _reap(self, code: int) -> None:
         self._child = None
@@ -311,6 +300,10 @@ class SupervisedProcess:
     def _ended(
         self, how: str, *, evidence: str = "", fault: bool = False, death: bool = False
     ) -> None:
+        """Note that the process has ended, and report what follows from how it did.
+
+        `fault`: it crashed. `death`: it counts against its deployment if it was serving.
+        """
         now, before = self._now(), self._observed
         terminated = before.terminated_us is not None
         loading = self._loads.now is not None
@@ -323,17 +316,13 @@ class SupervisedProcess:
             failures=0 if terminated else failures,
         )
         why = self._killed_for.value if self._killed_for and not terminated else how
-        file_fault = loading and fault and not process_logs.tells_of_memory(self.spec.log)
-        failure = None if terminated else self._loads.died(why, fault=file_fault)
-        if failure is not None and not failure.adapter:
-            self._last_words = failure.reason
-            self._change(failed=failure.reason)
-        if self._last_words is not None:
-            final = LoadFailure("", self._last_words) if self.given_up else None
+        failure = None if terminated else self._blamed(why, fault=loading and fault)
+        if self._cannot_work is not None:
+            final = LoadFailure("", self._cannot_work) if self.given_up else None
             self._report(
                 "crashed",
-                self._last_words,
-                failed=self._last_words,
+                self._cannot_work,
+                failed=self._cannot_work,
                 load_failure=final,
                 backoff_us=self._backoff_us(),
             )
@@ -353,6 +342,15 @@ class SupervisedProcess:
                 death=self._death(how, now) if counted else None,
                 backoff_us=self._backoff_us(),
             )
+
+    def _blamed(self, why: str, *, fault: bool) -> LoadFailure | None:
+        """The file to blame for its death, if there is one; faulty weights end all restarts."""
+        file_fault = fault and not process_logs.tells_of_memory(self.spec.log)
+        failure = self._loads.died(why, fault=file_fault)
+        if failure is not None and not failure.adapter:
+            self._cannot_work = failure.reason
+            self._change(failed=failure.reason)
+        return failure
 
     def _backoff_us(self) -> int | None:
         """How long after its end it is started again; None where it is not."""
