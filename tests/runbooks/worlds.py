@@ -26,7 +26,7 @@ from storage.runs import Run
 from storage.samples import ArmSample, GpuSample, HostSample, InstanceSample, Kind
 from storage.sketches import Sketch
 from storage.store import Session, Store
-from tests.engine.control.test_intents import Desk, desk
+from tests.engine.control.desks import Desk, desk
 from tests.storage import fixtures
 
 BEGIN_S = 1_790_000_000

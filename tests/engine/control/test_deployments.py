@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,8 +13,13 @@ from engine.control import deployments as control
 from engine.control.decisions import Reason
 from engine.control.deployments import Memory, Observed
 from engine.node.memory_estimate import Footprint
+from storage import deployments, ledger
 from storage.deployments import MOST, Backend, Deployment, Status
+from storage.intents import State
 from storage.releases import Engine
+from storage.store import Session
+from tests.engine.control.desks import desk
+from tests.home_fixtures import WEIGHTS
 
 GB = 1_000_000_000
 
@@ -110,3 +118,45 @@ def test_an_upstream_is_scaled_where_it_runs() -> None:
     decision = control.decide(observed, 2)
     assert decision.reason is Reason.INVALID
     assert "scale it there" in decision.sentence
+
+
+async def test_a_deployment_is_scaled_by_its_name_or_its_beginning(tmp_path: Path) -> None:
+    """Nonsense is refused with the range; the ledger has the number before."""
+    async with desk(tmp_path / "home", furnished=True) as control:
+        for replicas, said in ((0, "1 to 64, not 0"), (1000, "1 to 64, not 1000")):
+            refused = await control.do("deployments.scale", "ops", replicas=replicas)
+            assert (refused.state, said in (refused.outcome or "")) == (State.REFUSED, True)
+        unknown = await control.do("deployments.scale", "other", replicas=2)
+        assert unknown.outcome == "There is no deployment other; known: ops-1.0.0."
+        scaled = await control.do("deployments.scale", "ops", replicas=2)
+        assert scaled.outcome == "ops-1.0.0: 2 replicas (before: 1)."
+        again = await control.do("deployments.scale", "ops", replicas=2)
+        assert (again.state, again.outcome) == (State.APPLIED, "ops-1.0.0 has 2 replicas already.")
+        async with control.store.read() as session:
+            (entry,) = await ledger.of(session, "deployment", "ops-1.0.0")
+            assert (await deployments.find(session, "ops-1.0.0")).replicas == 2
+    assert (entry.before, entry.after, entry.intent_id) == (1, 2, scaled.id)
+
+
+async def test_a_failing_deployment_runs_again_when_someone_says_so(tmp_path: Path) -> None:
+    """By its own verb, or by adding its file again."""
+    weights: dict[str, Any] = {"model": "ops", "version": "1.0.0", "path": str(WEIGHTS)}
+
+    async def mark(session: Session) -> None:
+        await deployments.mark_failing(session, "ops-1.0.0", "it died 5 times", 5)
+
+    async def status() -> str:
+        async with here.store.read() as session:
+            return (await deployments.find(session, "ops-1.0.0")).status.value
+
+    async with desk(tmp_path / "home", furnished=True) as here:
+        unchanged = await here.do("deployments.restart", "ops")
+        assert unchanged.outcome == "ops-1.0.0 is not failing; no change."
+        await here.store.write(mark)
+        assert await status() == "failing"
+        restarted = await here.do("deployments.restart", "ops")
+        assert (restarted.outcome, await status()) == ("ops-1.0.0 is started again.", "active")
+        await here.store.write(mark)
+        added = await here.do("models.add", "ops", **weights)
+        assert added.outcome == "ops@1.0.0 is the same file; loading it is tried again."
+        assert await status() == "active"

@@ -17,7 +17,7 @@ from storage.rollout_steps import Strategy
 from storage.rollouts import Rollout
 from storage.rollouts import State as RolloutState
 from storage.services import Arm, Owner, OwnerKind
-from tests.engine.control.test_intents import Desk, desk
+from tests.engine.control.desks import Desk, desk
 
 
 @pytest_asyncio.fixture

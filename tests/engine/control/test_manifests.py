@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from app import manifest_effect
 from storage import ledger, manifests, releases, rollouts, services
 from storage.control_socket import verbs
 from storage.intents import State
 from storage.rollout_steps import OnLabel
-from tests.engine.control.test_intents import Desk, desk
+from tests.engine.control.desks import Desk
 
 WARM = {"model": "ops@1.0.0", "sampling": {"temperature": 0.9}}
 COOL = {"model": "ops@1.0.0", "sampling": {"temperature": 0.1}}
-
-
-@pytest_asyncio.fixture
-async def furnished(tmp_path: Path) -> AsyncIterator[Desk]:
-    """Control on a store with a model and the service `support` on r1."""
-    async with desk(tmp_path / "home", furnished=True) as made:
-        yield made
 
 
 def arms(*given: tuple[int, dict[str, Any]]) -> list[dict[str, Any]]:

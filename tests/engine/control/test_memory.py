@@ -23,7 +23,7 @@ from storage.model_memory import Memory, Point
 from storage.processes import State
 from storage.releases import Engine
 from storage.store import Session
-from tests.engine.control.test_intents import Desk, desk
+from tests.engine.control.desks import Desk, desk
 from tests.engine.metering.fake_nvml import Driver
 from tests.engine.node.test_footprint import VERSION
 

@@ -12,8 +12,10 @@ from storage import store as stores
 from storage.home import config
 from storage.home import paths as homes
 from storage.home.paths import Home
+from storage.intents import State
 from storage.prices import GPU_HOUR, KWH, QUARTER_S, Price
 from storage.store import Store
+from tests.engine.control.desks import Desk
 
 SETTINGS = config.Price(currency="EUR")
 AT = 1_800_000_123
@@ -76,3 +78,18 @@ async def test_a_price_that_does_not_fit_is_refused(
         await set_(store, subject, currency=currency, **figures)
     async with store.read() as s:
         assert len(await prices.every(s)) == 1
+
+
+async def test_a_price_is_set_and_unset(furnished: Desk) -> None:
+    """The outcome says since when; what does not fit is refused with what to do."""
+    done = await furnished.do("prices.set", "gpu-hour", from_s=1_800_000_123, micro=2_500_000)
+    said = "gpu-hour costs 2.5 USD from 2027-01-15 08:00 UTC on."
+    assert (done.state, done.outcome) == (State.APPLIED, said)
+    tokens = {"input_micro": 2_500_000, "cached_micro": 0, "output_micro": 10_000_000}
+    listed = await furnished.do("prices.set", "cloud/big", from_s=0, **tokens)
+    assert "cloud/big cost 2.5 of input, 0 of cached, 10 of output (USD)" in (listed.outcome or "")
+    unset = await furnished.do("prices.set", "gpu-hour", from_s=1_800_001_000)
+    assert unset.outcome == "gpu-hour has no price from 2027-01-15 08:15 UTC on."
+    refused = await furnished.do("prices.set", "kwh", from_s=0, micro=1, currency="EUR")
+    assert refused.state is State.REFUSED
+    assert refused.outcome == "The prices of this box are in USD; convert EUR into it."

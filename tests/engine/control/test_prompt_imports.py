@@ -18,7 +18,7 @@ from storage import ledger, prompts
 from storage.control_socket import verbs
 from storage.intents import Intent, State
 from storage.prompts import Message, Summary
-from tests.engine.control.test_intents import Desk, desk
+from tests.engine.control.desks import Desk, desk
 from tests.engine.control.test_prompts import ENDLESS
 
 

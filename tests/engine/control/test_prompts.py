@@ -14,7 +14,7 @@ from storage import prompts
 from storage.home import clock
 from storage.intents import State
 from storage.store import Session
-from tests.engine.control.test_intents import Desk, desk
+from tests.engine.control.desks import Desk, desk
 
 
 @pytest_asyncio.fixture
@@ -180,3 +180,15 @@ async def test_a_move_to_a_version_that_needs_more_says_so(control: Desk) -> Non
     ]
     said = "Requests without tone are refused from now on."
     assert [said in outcome for outcome in outcomes] == [False, True, False]
+
+
+async def test_a_label_that_moved_is_not_moved_over(furnished: Desk) -> None:
+    """`expected_version` is the number that it pointed at; the outcome says what it changes."""
+    for text in ("one", "two"):
+        message = {"role": "system", "template": text}
+        await furnished.do("prompts.add", "terse", prompt="terse", messages=[message])
+    moved = await furnished.do("prompts.label", "terse", 0, label="production", number=1)
+    assert "Releases keep the prompt version that they were created with." in (moved.outcome or "")
+    late = await furnished.do("prompts.label", "terse", 0, label="production", number=2)
+    assert late.state is State.REFUSED
+    assert "terse:production changed since you looked: it is terse@1" in (late.outcome or "")

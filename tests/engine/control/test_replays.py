@@ -13,7 +13,7 @@ from storage.home import clock
 from storage.intents import State
 from storage.requests import Outcome, Request
 from storage.store import Session
-from tests.engine.control.test_intents import Desk, desk
+from tests.engine.control.desks import Desk, desk
 
 ASKED: Final = '{"input":{"type":"text","prompts":["x"]},"options":{}}'
 

@@ -9,7 +9,7 @@ from engine.execution import plan
 from engine.execution.job import Options, Text
 from storage import keys, ledger, releases, rollouts, service_rows, services
 from storage.intents import State
-from tests.engine.control.test_intents import Desk, desk
+from tests.engine.control.desks import Desk, desk
 
 
 async def test_a_service_keeps_its_tenants_apart_in_the_prefix_cache_if_it_asks(

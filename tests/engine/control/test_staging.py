@@ -12,7 +12,7 @@ import pytest_asyncio
 from storage import ab_test_goals, jobs, ledger, retired_releases, rollouts, services
 from storage.intents import State
 from storage.rollout_steps import Strategy
-from tests.engine.control.test_intents import Desk, desk
+from tests.engine.control.desks import Desk, desk
 
 GOALS: list[dict[str, Any]] = [msgspec.to_builtins(ab_test_goals.parse("thumbs_up"))]
 COOL: dict[str, Any] = {"model": "ops@1.0.0", "sampling": {"temperature": 0.1}}

@@ -18,7 +18,7 @@ from storage.home import paths as homes
 from storage.home import secrets
 from storage.home.paths import Home
 from storage.intents import State
-from tests.engine.control.test_intents import Desk
+from tests.engine.control.desks import Desk
 
 URL = "http://127.0.0.1:9/v1"
 

@@ -20,7 +20,7 @@ from storage.home.paths import Home
 from storage.jobs import State
 from storage.models import Kind
 from storage.runtime import file_identity
-from tests.engine.control.test_intents import desk
+from tests.engine.control.desks import desk
 from tests.engine.jobs import run_jobs
 from tests.engine.jobs.test_add_model import Registry
 from tests.engine.registry import hub as hubs

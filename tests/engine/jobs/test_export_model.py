@@ -12,7 +12,7 @@ import pytest_asyncio
 import yaml
 
 from storage.intents import State
-from tests.engine.control.test_intents import Desk, desk
+from tests.engine.control.desks import Desk, desk
 from tests.home_fixtures import ADAPTER, WEIGHTS
 
 

@@ -17,7 +17,7 @@ from storage.jobs import Job
 from storage.models import Status
 from storage.store import Session
 from storage.unused_models import FREED
-from tests.engine.control.test_intents import Desk, desk
+from tests.engine.control.desks import Desk, desk
 from tests.engine.jobs import run_jobs
 from tests.storage import fixtures
 

@@ -22,7 +22,7 @@ from storage import models
 from storage.intents import State
 from tests import home_fixtures
 from tests.engine.control import ggufs
-from tests.engine.control.test_intents import desk
+from tests.engine.control.desks import desk
 from tests.engine.registry import split_gguf
 
 MLFLOW = os.environ.get("PADDOCK_MLFLOW", "")
