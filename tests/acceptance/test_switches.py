@@ -20,7 +20,7 @@ from storage.rollouts import State
 from tests.engine.node import fickle_upstream
 from tests.engine.node.fickle_upstream import PIECES
 from tests.engine.node.nodes import BOUND_S, RealNode
-from tests.engine.node.test_rollouts import seen, until
+from tests.engine.node.rollout_boxes import seen, until
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)]
 

@@ -1,4 +1,4 @@
-"""Aliases and lineage, as people ask for them."""
+"""Models as people change them: aliases, lineage, files that are added again."""
 
 from __future__ import annotations
 

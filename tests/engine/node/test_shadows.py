@@ -14,7 +14,7 @@ from storage.rollouts import Phase, Rollout, State, Why
 from storage.shadow_comparisons import Comparison
 from tests.engine.node.fickle_upstream import ANSWER
 from tests.engine.node.nodes import opened, ready
-from tests.engine.node.test_rollouts import boxed, client, until
+from tests.engine.node.rollout_boxes import boxed, client, until
 
 STEPS: Final[list[dict[str, Any]]] = [
     {"type": "mirror", "share_bp": 10_000, "at_least": 16},
