@@ -1,4 +1,4 @@
-"""The budgets of a gateway: which request may begin, and what of a budget is spent by now.
+"""The budgets of a gateway: which requests they admit, and how much of each is spent.
 
 One counter for each budget and its day or month. It begins with what the store knows, so it
 survives restarts, and grows when a request ends. A request that begins reserves the most that it
@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Final, TypeVar
 
 import structlog
 
@@ -22,6 +22,7 @@ from engine.execution.recorder import Recorder
 from engine.metering.budget_counters import Counter
 from engine.metering.expected_costs import ExpectedCosts
 from storage import box_usage, budgets, costs, errors, ledger, prices, releases, usage
+from storage.box_usage import BoxUsage
 from storage.budgets import Standing
 from storage.home import config
 from storage.prices import QUARTER_S, PriceList
@@ -37,7 +38,9 @@ _SECOND_US: Final = 1_000_000
 _CHANGES: Final = 100
 _LATELY_S: Final = 2 * QUARTER_S
 _NOUNS: Final = frozenset({"price", "budget", "key", "release", "service"})
-"""What a change of may change who is counted, and at which price."""
+"""Changes of these may change what a budget counts, or at which price."""
+
+_Row = TypeVar("_Row", Usage, BoxUsage)
 
 _log = structlog.get_logger("gateway.budgets")
 
@@ -96,7 +99,7 @@ class Budgets:
             counter.reserved[job.id] = pico
 
     def ended(self, request: Request) -> int | None:
-        """Count a request that has ended; what it cost as far as is known now, in pico-units.
+        """Count a request that has ended; what it cost, as far as that is known, in pico-units.
 
         None without a price. Energy is counted as computing lately took it, and by what the box
         measured when the store is read again.
@@ -150,12 +153,10 @@ class Budgets:
             lately_s = min(since_s, now_s - _LATELY_S) // QUARTER_S * QUARTER_S
             rows = await usage.between(s, lately_s, now_s + 1)
             box = await box_usage.between(s, lately_s, now_s + 1)
-        lately = [each for each in rows if each.quarter_s >= now_s - _LATELY_S]
-        measured = [each for each in box if each.quarter_s >= now_s - _LATELY_S]
         first_s = since_s // QUARTER_S * QUARTER_S
-        rows = [each for each in rows if each.quarter_s >= first_s]
-        box = [each for each in box if each.quarter_s >= first_s]
-        bill = await asyncio.to_thread(costs.bill, rows, box, listed, serves)
+        bill = await asyncio.to_thread(
+            costs.bill, _since(rows, first_s), _since(box, first_s), listed, serves
+        )
         closed_s = now_s // QUARTER_S * QUARTER_S - QUARTER_S
         earlier = {(each.budget.name, each.budget.period): each for each in self._counters}
         counters = []
@@ -163,21 +164,13 @@ class Budgets:
             last = earlier.get((budget.name, budget.period))
             counter = Counter(budget, begin, end)
             if last is not None:
-                counter.reserved = last.reserved
-                if last.begin_s == begin:  # what ended while the store was read comes on top
-                    counter.ended = last.ended - before.get(id(last), 0)
-                    counter.closed = 0 if whole else last.closed
-            charges = [
-                c for c in bill.charges if c.usage.quarter_s >= begin // QUARTER_S * QUARTER_S
-            ]
-            settled = [c for c in charges if c.usage.quarter_s < closed_s]
-            counter.stored = counter.closed + budget.spent_pico(charges, names)
-            counter.closed += budget.spent_pico(settled, names)
+                counter.follow(last, ended_before=before.get(id(last), 0), whole=whole)
+            counter.charge(bill.charges, names, closed_s)
             _tell(last, counter)
             counters.append(counter)
         self._counters = counters
         self._costs.reprice(listed, serves)
-        self._costs.learn(lately, measured)
+        self._costs.learn(_since(rows, now_s - _LATELY_S), _since(box, now_s - _LATELY_S))
         self._key_names, self._closed_s, self._read_us = names, closed_s, now_us
         self.currency = listed.currency
 
@@ -191,8 +184,12 @@ class Budgets:
         return f"{counter.budget.words} ({limit}) is spent; it is renewed at {place}"
 
 
+def _since(rows: Iterable[_Row], second: int) -> list[_Row]:
+    return [each for each in rows if each.quarter_s >= second]
+
+
 def _of_job(job: Job) -> Usage:
-    """What tells which budgets a job counts towards."""
+    """A usage that counts towards the same budgets as a job."""
     return Usage(
         quarter_s=0, service=job.service, release=job.release.number, tenant=job.tenant,
         key_id=job.key_id, deployment=job.release.deployment,
