@@ -13,7 +13,7 @@ import pytest
 
 from engine.control import devices, memory
 from engine.control import releases as creation
-from engine.control.memory import Load, Observed
+from engine.control.loads import Load, Observed
 from engine.metering import gpu
 from engine.node import memory_estimate
 from engine.node.placement import Device
