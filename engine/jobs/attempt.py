@@ -1,4 +1,4 @@
-"""One attempt of one job: runs its steps, stores their results, and settles how it ended.
+"""One attempt of one job: runs its steps, stores their results, and records how it ended.
 
 Every write is guarded by the attempt's number, so that a process that was presumed dead changes
 nothing. If the process is killed, the node settles the attempt. Imported by `engine.jobs.__main__`.
@@ -14,22 +14,19 @@ from typing import Any, Final, TypeVar
 import msgspec
 import structlog
 
-from engine.jobs import kinds, scheduling, scratch
+from engine.jobs import kinds, reporting, scheduling, scratch
 from engine.jobs.context import Context
 from engine.jobs.errors import Cancelled, Refused, Transient
 from engine.jobs.kinds import Step
+from engine.jobs.reporting import Reporter
 from engine.jobs.scheduling import Act, Plan, Reason
 from storage import errors, job_attempts, job_logs, job_steps, jobs
-from storage.control_socket import nudges
 from storage.home.paths import Home
-from storage.jobs import Job, Progress, State
+from storage.jobs import Job, State
 from storage.store import Session, Store
 
 T = TypeVar("T")
 
-REPORT_S: Final = 1.0
-"""Progress and log lines are written at most this often."""
-_HEARTBEAT_US: Final = 5_000_000
 _LONGEST_WAIT_US: Final = 3_600_000_000
 """The longest delay that a server can ask for, with Retry-After."""
 _AGAIN_S: Final = 1.0
@@ -49,7 +46,7 @@ class Attempt:
         now_us: Callable[[], int],
         monotonic_us: Callable[[], int],
         plan: Plan | None = None,
-        report_s: float = REPORT_S,
+        report_s: float = reporting.REPORT_S,
     ) -> None:
         self._home = home
         self._store = store
@@ -63,7 +60,6 @@ class Attempt:
         self._cancelling = False
         self._work: asyncio.Task[None] | None = None
         self._context: Context | None = None
-        self._reported: tuple[int, Progress | None] = (0, None)
 
     def stop(self) -> None:
         """Interrupt the current step; the job is queued again and resumed later."""
@@ -73,7 +69,7 @@ class Attempt:
     async def run(self) -> None:
         """Run until the job has ended, is queued again, or belongs to another attempt."""
         try:
-            job, kind = await self._take()
+            job, kind, context = await self._take()
         except errors.Moved as error:
             _log.warning("nothing to do", job=self._id, reason=str(error))
             return
@@ -82,14 +78,22 @@ class Attempt:
             return
         if job.state is State.CANCELLING:
             self._cancelling = True
-        reporting = asyncio.create_task(self._report())
+        reporter = Reporter(
+            context,
+            self._attempt,
+            cancel=self._on_cancel,
+            lost=self._interrupt,
+            monotonic_us=self._monotonic_us,
+            report_s=self._report_s,
+        )
+        reports = asyncio.create_task(reporter.run())
         try:
             await self._walk(job, kind.steps)
         finally:
-            reporting.cancel()
-            await asyncio.gather(reporting, return_exceptions=True)
+            reports.cancel()
+            await asyncio.gather(reports, return_exceptions=True)
 
-    async def _take(self) -> tuple[Job, kinds.Kind]:
+    async def _take(self) -> tuple[Job, kinds.Kind, Context]:
         async with self._store.read() as s:
             job = await jobs.find(s, self._id)
         self._attempt = job.attempt
@@ -109,7 +113,7 @@ class Attempt:
                 if step.ended_at_us is not None
             }
         self._attempt = job.attempt
-        self._context = Context(
+        context = self._context = Context(
             job,
             home=self._home,
             store=self._store,
@@ -118,7 +122,7 @@ class Attempt:
             now_us=self._now_us,
             monotonic_us=self._monotonic_us,
         )
-        return job, kind
+        return job, kind, context
 
     async def _walk(self, job: Job, steps: tuple[Step, ...]) -> None:
         """Run the remaining steps as a task that can be cancelled, and settle how it ended."""
@@ -186,7 +190,7 @@ class Attempt:
             await asyncio.to_thread(scratch.remove, self._home, self._id)
         return result
 
-    # How it ends
+    # the end
 
     async def _cancel(self) -> None:
         await asyncio.to_thread(scratch.remove, self._home, self._id)
@@ -268,51 +272,11 @@ class Attempt:
         await work(s)
 
     async def _asked_to_cancel(self) -> bool:
-        async with self._store.read() as s:
-            job = await jobs.find(s, self._id)
-        return job.state is State.CANCELLING and job.attempt == self._attempt
+        return await reporting.asked_to_cancel(self._store, self._id, self._attempt)
 
-    # Beside the steps
-
-    async def _report(self) -> None:
-        """Write progress and log lines once a second, and watch for a cancellation."""
-        with nudges.listen(self._home, f"job-{self._id}") as listener:
-            due = self._monotonic_us()
-            while True:
-                if await self._store.changed() and await self._asked_to_cancel():
-                    self._cancelling = True
-                    self._interrupt()
-                if self._monotonic_us() >= due:
-                    due = self._monotonic_us() + int(self._report_s * 1_000_000)
-                    await self._beat()
-                await listener.wait(max(0.0, (due - self._monotonic_us()) / 1_000_000))
-
-    async def _beat(self) -> None:
-        assert self._context is not None  # noqa: S101 it was taken
-        now, progress = self._monotonic_us(), self._context.measured()
-        lines = self._context.take_lines()
-        at_us, reported = self._reported
-        if not lines and progress == reported and now - at_us < _HEARTBEAT_US:
-            return
-
-        async def work(s: Session) -> State:
-            await job_logs.append(s, self._id, lines)
-            return await job_attempts.beat(
-                s, self._id, self._attempt, at_us=self._now_us(), progress=progress
-            )
-
-        try:
-            state = await self._store.write(work, nudge=False)
-        except errors.Unavailable as error:
-            _log.warning("progress was not written", job=self._id, error=str(error))
-            return
-        except errors.Moved:
-            self._interrupt()
-            return
-        self._reported = (now, progress)
-        if state is State.CANCELLING:
-            self._cancelling = True
-            self._interrupt()
+    def _on_cancel(self) -> None:
+        self._cancelling = True
+        self._interrupt()
 
     def _interrupt(self, *, only_if_asked: bool = False) -> None:
         if only_if_asked and not (self._stopping or self._cancelling):

@@ -1,6 +1,6 @@
 """What a step of a job gets: its arguments, earlier results, progress and log.
 
-Thread-safe. Writes nothing itself: `engine.jobs.attempt` stores progress and log lines once a
+Thread-safe. Writes nothing itself: `engine.jobs.reporting` stores progress and log lines once a
 second. Imported by `engine.jobs` and the job kinds.
 """
 
