@@ -1,11 +1,12 @@
-"""What holds for every test: hypothesis, ready stores, warm starts, how cores are shared."""
+"""What all tests share: hypothesis' profile, ready stores, warm starts, the order of files."""
 
 from __future__ import annotations
 
 import functools
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Final
 
 import httpx
@@ -13,6 +14,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from storage import migrations
+from storage import store as stores
+from storage.home import paths as homes
+from storage.home.paths import Home
+from storage.store import Store
 from tests import ready_stores
 from tests.warm_starts import popen
 
@@ -46,14 +51,14 @@ def _ready_stores() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _warm_starts() -> Iterator[None]:
-    """The processes of a box do not import their libraries anew."""
+    """The processes of a box are forked from one that has imported their libraries."""
     with popen.warm():
         yield
 
 
 @pytest.fixture
 def cold_starts() -> Iterator[None]:
-    """In this test they do."""
+    """In this test they are not."""
     with popen.cold():
         yield
 
@@ -65,6 +70,14 @@ def _certificates_read_once() -> Iterator[None]:
         once = functools.cache(httpx.create_ssl_context)
         patch.setattr("httpx._transports.default.create_ssl_context", once)
         yield
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    """An empty store, open; its home is `home` in the folder of the test."""
+    opened = await stores.open(homes.make(Home(tmp_path / "home")))
+    yield opened
+    await opened.close()
 
 
 @pytest.fixture

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import msgspec
 import pytest
 
 from engine.control import budgets
 from storage import budgets as kept
 from storage import errors, intents
-from storage import store as stores
 from storage.budgets import Budget, Period, Scope
 from storage.control_socket import verbs
-from storage.home import paths as homes
-from storage.home.paths import Home
 from storage.store import Session, Store
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    """A store of its own."""
-    opened = await stores.open(homes.make(Home(tmp_path / "home")))
-    yield opened
-    await opened.close()
 
 
 async def test_a_tenant_is_named_as_it_was_typed(store: Store) -> None:

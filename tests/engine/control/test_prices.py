@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
 from storage import errors, ledger, prices
-from storage import store as stores
 from storage.home import config
-from storage.home import paths as homes
-from storage.home.paths import Home
 from storage.intents import State
 from storage.prices import GPU_HOUR, KWH, QUARTER_S, Price
 from storage.store import Store
@@ -19,14 +13,6 @@ from tests.engine.control.desks import Desk
 
 SETTINGS = config.Price(currency="EUR")
 AT = 1_800_000_123
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    """A store of its own."""
-    opened = await stores.open(homes.make(Home(tmp_path / "home")))
-    yield opened
-    await opened.close()
 
 
 async def set_(

@@ -6,7 +6,6 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -17,23 +16,12 @@ from engine.control.decisions import Decision, Reason
 from engine.control.intents import Intents
 from engine.control.reconcile import Loop
 from storage import errors, intents, ledger, services
-from storage import store as stores
 from storage.control_socket import nudges
-from storage.home import paths as homes
-from storage.home.paths import Home
 from storage.intents import State
 from storage.store import Session, Store
 from tests.storage import fixtures
 
 SECOND_US = 1_000_000
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    """An open store on a home of its own."""
-    opened = await stores.open(homes.make(Home(tmp_path / "home")))
-    yield opened
-    await opened.close()
 
 
 class Killed(BaseException):

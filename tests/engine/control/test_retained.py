@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator
-from pathlib import Path
 
-import pytest
 from sqlalchemy import insert
 
 from engine.control import retained
 from engine.control.retained import DAY_US, POLICIES, Pruned, With
 from storage import rollout_looks, silences
-from storage import store as stores
-from storage.home import paths as homes
 from storage.home.config import Retention
-from storage.home.paths import Home
 from storage.rollout_looks import LookRow
 from storage.rollout_rows import RolloutRow
 from storage.rollout_states import State, Why
@@ -27,14 +21,6 @@ from tests.storage import fixtures
 
 NOW_US = 1_800_000_000_000_000
 LONG_US = NOW_US - 31 * DAY_US
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    """A store of its own."""
-    opened = await stores.open(homes.make(Home(tmp_path / "home")))
-    yield opened
-    await opened.close()
 
 
 async def _pruned(store: Store, table: str) -> int:

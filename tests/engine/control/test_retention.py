@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
-from pathlib import Path
+from collections.abc import Iterable
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, insert
 
 from engine.control.retention import Keeper, schedule
 from storage import job_attempts, job_logs, job_steps, jobs, rollup_rows, rollups, samples
-from storage import store as stores
-from storage.home import paths as homes
 from storage.home.config import Retention
-from storage.home.paths import Home
 from storage.jobs import Job, State
 from storage.samples import Kind
 from storage.store import Session, Store
@@ -25,14 +20,6 @@ DAY_S = 24 * HOUR_S
 NOW_S = 1_800_000_000 // HOUR_S * HOUR_S
 DAYS = 7
 HOURS = range(-10 * 24, 1)  # ten days of measurements, by the hour from now
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    """A store of its own."""
-    opened = await stores.open(homes.make(Home(tmp_path / "home")))
-    yield opened
-    await opened.close()
 
 
 async def _measured(store: Store, hours: Iterable[int]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -12,21 +10,10 @@ from engine.execution import failures, snapshot_reads
 from engine.execution.catalog import Catalog
 from engine.execution.snapshot import Snapshot
 from storage import keys, models, releases, retired_releases, services
-from storage import store as stores
-from storage.home import paths as homes
-from storage.home.paths import Home
 from storage.releases import Engine, Limits, Sampling
 from storage.services import Arm
 from storage.store import Session, Store
 from tests import home_fixtures
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    """A store of its own."""
-    opened = await stores.open(homes.make(Home(tmp_path / "home")))
-    yield opened
-    await opened.close()
 
 
 async def catalog(store: Store) -> Catalog:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,6 @@ import pytest
 from engine.execution import recorder as recorders
 from engine.execution.recorder import Recorder
 from storage import errors, requests, samples, texts
-from storage import store as stores
-from storage.home import paths as homes
 from storage.requests import Outcome, Request
 from storage.samples import ArmSample, Kind
 from storage.sqlite import round_trips
@@ -27,14 +24,6 @@ ONE = Request(
     id="req_0", at_us=1, service="ops", release=1, worker="w", endpoint="/v1/completions",
     key_id=1, tenant="t", outcome=Outcome.OK, seed=2**63 + 5,
 )  # fmt: skip
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    """A store of its own."""
-    opened = await stores.open(homes.make(homes.Home(tmp_path / "home")))
-    yield opened
-    await opened.close()
 
 
 def request(number: int) -> Request:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -24,9 +23,6 @@ from storage import (
     services,
     upstreams,
 )
-from storage import store as stores
-from storage.home import paths as homes
-from storage.home.paths import Home
 from storage.prompts import Message
 from storage.releases import Engine, Limits, Sampling
 from storage.services import Arm
@@ -34,14 +30,6 @@ from storage.store import Session, Store
 from tests import home_fixtures
 
 Change = Callable[[Session, random.Random, int], Awaitable[Any]]
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    """A store of its own."""
-    opened = await stores.open(homes.make(Home(tmp_path / "home")))
-    yield opened
-    await opened.close()
 
 
 async def catalog(store: Store) -> Catalog:

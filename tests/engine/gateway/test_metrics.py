@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -23,8 +21,6 @@ from engine.prompting.renderer.pool import Renderer
 from storage import exported_series, processes, samples
 from storage import store as stores
 from storage.home import clock
-from storage.home import paths as homes
-from storage.home.paths import Home
 from storage.requests import Outcome, Request
 from storage.samples import GpuSample, HostSample, InstanceSample, Kind, Sample
 from tests.engine.control.alerts import promtool
@@ -37,14 +33,6 @@ def request(release: int, *, second: int, outcome: Outcome = Outcome.OK) -> Requ
         worker=f"ops-{release}:1", endpoint="/v1/completions", key_id=1, tenant="t",
         outcome=outcome, error_code=None if outcome is Outcome.OK else "engine_error",
     )  # fmt: skip
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[stores.Store]:
-    """An open store."""
-    opened = await stores.open(homes.make(Home(tmp_path / "home")))
-    yield opened
-    await opened.close()
 
 
 def of(store: stores.Store) -> Metrics:

@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
 
 from engine.metering.gpu import Gpus
 from engine.metering.host import Host
 from engine.metering.telemetry import Telemetry
 from storage import samples
-from storage import store as stores
 from storage.home import clock
-from storage.home import paths as homes
-from storage.home.paths import Home
 from storage.samples import Kind
 from storage.store import Store
 from tests.engine.metering.fake_nvml import Driver
 
 NOW_S = 1_800_000_000
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    """A store of its own."""
-    opened = await stores.open(homes.make(Home(tmp_path / "home")))
-    yield opened
-    await opened.close()
 
 
 async def test_a_second_is_written_with_host_and_gpus(store: Store) -> None:
