@@ -51,7 +51,7 @@ def digest(path: Path) -> str:
 async def add_model(
     s: AsyncSession, path: Path, version: str = "1.0.0", base: ModelVersion | None = None
 ) -> ModelVersion:
-    """Register a file as it lies there; with a base it is an adapter."""
+    """Register a file in place; with a base it is an adapter."""
     return await models.add(
         s,
         model="ops",

@@ -25,7 +25,7 @@ class Template:
         self._made: Path | None = None
 
     async def copy(self, root: Path) -> Home:
-        """A copy of its own for a test; nobody has it open."""
+        """A copy for one test; no process has it open."""
         if self._made is None:
             self._made = await self._make()
         shutil.copytree(self._made, root, ignore=shutil.ignore_patterns("run"), dirs_exist_ok=True)

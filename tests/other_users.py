@@ -89,7 +89,7 @@ class User:
 def paddock(
     asked: Mapping[User, Sequence[Sequence[str]]], *, bound_s: float = BOUND_S
 ) -> list[list[Said]]:
-    """What people are told who give commands of `paddock` on the home of the environment."""
+    """Run commands of `paddock` as these users, on the home of the environment."""
     people = [(who.uid, who.groups, lines) for who, lines in asked.items()]
     said = _end(_start(_COMMANDS, people), bound_s).splitlines()
     assert len(said) == len(people), said

@@ -1,4 +1,4 @@
-"""A process that is forked from a nursery is what it would be if it were started."""
+"""A process that is forked from a nursery is like one that was started."""
 
 from __future__ import annotations
 
@@ -36,25 +36,25 @@ print(line.room, repr(pathlib.Path("/proc/self/cmdline").read_bytes()))
 
 
 class Ends:
-    """The two ends of nurseries that are played here."""
+    """The two ends of nurseries that the tests play."""
 
     def __init__(self) -> None:
         self.open: list[socket.socket] = []
 
     def pair(self) -> tuple[socket.socket, socket.socket]:
-        """Where one is asked, and where it answers."""
+        """The end that asks, and the end that answers."""
         both = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.open.extend(both)
         return both
 
     def nursery(self, answer: bytes = b"", *, room: int = ROOM) -> Nursery:
-        """One that answers so."""
+        """A nursery with this answer."""
         near, far = self.pair()
         far.send(answer)
         return Nursery(near, room, far.close)
 
     def asked_once(self) -> tuple[socket.socket, socket.socket]:
-        """One is asked for a process, and then no more."""
+        """A nursery that gets one request before its connection ends."""
         near, far = self.pair()
         socket.send_fds(near, [ASKED.encode()], [])
         near.shutdown(socket.SHUT_WR)

@@ -1,4 +1,4 @@
-"""What people ask of budgets, and what they are told."""
+"""Budgets as people set and remove them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from storage.store import Session, Store
 
 
 async def test_a_tenant_is_named_as_it_was_typed(store: Store) -> None:
-    """Tenants are told apart by case; another spelling would be another budget."""
+    """Tenant names are case-sensitive; another spelling would be another budget."""
     arguments = verbs.budgets.Set(limit_micro=10_000_000)
 
     async def work(s: Session) -> tuple[str, list[str]]:

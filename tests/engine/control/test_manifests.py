@@ -128,7 +128,7 @@ async def change_of(desk: Desk, name: str, **asked: Any) -> manifests.Change:
 async def test_with_a_policy_a_manifest_starts_a_rollout_and_starts_it_once(
     furnished: Desk,
 ) -> None:
-    """Applied again while that goes on it changes nothing; the service keeps the policy."""
+    """Applied again during the rollout it changes nothing; the service keeps the policy."""
     wanted = arms((10_000, WARM))
     done = await furnished.do("manifests.apply", "support", 1, arms=wanted, rollout=CANARY)
     assert done.state is State.APPLIED, done.outcome

@@ -49,7 +49,7 @@ async def test_what_the_compiler_cannot_take_is_refused_with_its_place(
 async def test_templates_are_compiled_before_the_transaction_that_keeps_them(
     control: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A look at the intent is enough: its handler needs no process any more."""
+    """Checking the intent is enough: its handler needs no process."""
     number = await control.accept(
         "prompts.add", "early", prompt="early", messages=messages("compiled early")
     )

@@ -160,7 +160,7 @@ class Ticker:
 
 
 class Broken(Ticker):
-    """A controller with a fault of its own."""
+    """A controller with a bug."""
 
     name = "broken"
 

@@ -95,7 +95,7 @@ async def test_a_clock_under_which_a_day_was_measured_is_believed(store: Store) 
 
 
 async def test_a_box_that_runs_some_hours_a_day_forgets_days_later(store: Store) -> None:
-    """It never measures a whole day on end, and what it keeps is bounded all the same."""
+    """It never measures a whole day, and still keeps a bounded number of rows."""
     daily = [day * 24 + hour for day in range(-30, 1) for hour in range(-8, 0)]
     await _measured(store, daily)
     await _keeper(store).forget()

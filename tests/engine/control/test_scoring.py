@@ -119,7 +119,7 @@ async def test_a_run_reaches_the_newest_request_of_a_busy_service(
 async def test_a_run_ends_within_its_bounds_and_the_next_goes_on(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """None is left out, and none scored twice; without texts the cursor goes on as well."""
+    """None is left out, and none scored twice; without texts the cursor advances as well."""
     monkeypatch.setattr(scoring, "PAGE", 4)
     monkeypatch.setattr(scoring, "AT_ONCE", 2)
     monkeypatch.setattr(scoring, "ANSWERS", 3)

@@ -45,7 +45,7 @@ async def _scopes(control: Desk) -> None:
 
 
 async def test_the_key_of_a_service_signs_what_its_rollouts_send(tmp_path: Path) -> None:
-    """Also those that a manifest starts; a key of their own comes first. It can be removed."""
+    """Also those that a manifest starts; a rollout's own key wins. It can be removed."""
     own, other = "a" * 32, "b" * 32
     async with desk(tmp_path / "home", furnished=True) as control:
         done = await control.do("services.set", "support", webhook_secret=own)

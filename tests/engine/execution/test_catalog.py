@@ -106,7 +106,7 @@ async def test_the_request_after_a_switch_is_routed_by_it_though_no_nudge_came(
 
 
 async def test_a_retired_release_is_not_answered_by_though_it_is_named(store: Store) -> None:
-    """An operator's request that names it is told how to bring it back; then it is answered."""
+    """An operator's request for it is refused with how to bring it back, and then answered."""
     await store.write(serve)
     found = await catalog(store)
     async with store.read() as s:

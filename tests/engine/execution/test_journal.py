@@ -97,7 +97,7 @@ async def test_it_is_emptied_once_the_store_has_everything(path: Path) -> None:
 async def test_it_is_rewritten_once_it_has_grown(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Under load there is always a request under way; the file stays bounded all the same."""
+    """Under load there is always a request under way; the file still stays bounded."""
     monkeypatch.setattr(journals, "TIDY_BYTES", 10_000)
     journal, _ = opened(path)
     journal.begun(request(0))

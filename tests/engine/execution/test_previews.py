@@ -140,7 +140,7 @@ async def test_a_preview_has_the_messages_and_their_tokens(bench: Bench) -> None
 
 
 async def test_without_a_count_it_says_what_is_missing(bench: Bench) -> None:
-    """The messages are there all the same."""
+    """The messages are still returned."""
     id = await bench.prompt("Be {{ tone }}.")
     asked: Mapping[str, Any] = {"tone": "kind"}
     found = await bench.previews.preview(id, asked, None, None)

@@ -1,4 +1,4 @@
-"""Runs queued jobs inside the test's own process, as the node would in processes of their own."""
+"""Runs queued jobs in the process of the test; the node runs them in separate ones."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture
 def parts(made: list[Path], tmp_path: Path) -> list[Path]:
-    """The parts as files of their own."""
+    """The parts as separate files."""
     return [Path(shutil.copy(each, tmp_path)) for each in made]
 
 

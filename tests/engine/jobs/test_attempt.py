@@ -85,7 +85,7 @@ class Box:
 
 @pytest.fixture
 async def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Box]:
-    """A home of its own."""
+    """A new home."""
     monkeypatch.setattr(kinds, "MODULES", {"counting": "tests.engine.jobs.counting_job"})
     store = await stores.open(homes.make(Home(tmp_path / "home")))
     yield Box(store)

@@ -183,7 +183,7 @@ def test_a_score_that_drops_is_regressed_and_one_that_does_not_is_ok() -> None:
 
 
 def test_a_slower_p95_is_regressed() -> None:
-    """Half as slow again on 400 items, and the p95 of each run is told."""
+    """Half as slow again on 400 items, with the p95 of each run."""
     before = np.random.default_rng(5).lognormal(0, 0.8, 400)
     seen = regression.quantile_ratio(before, before * 1.5)
     assert seen.grade is Grade.REGRESSED

@@ -98,7 +98,7 @@ async def end(made: Budgets, recorder: Recorder, number: int, tenant: str = "t")
 
 
 async def test_a_spent_budget_refuses_until_it_is_renewed(store: Store) -> None:
-    """With the time of that; other tenants go on; a restart forgets nothing."""
+    """With the time of renewal; other tenants are served; a restart forgets nothing."""
     clock = Clock()
     made, recorder = await gateway(store, clock)
     for number in range(3):
@@ -136,7 +136,7 @@ async def test_what_ended_while_the_store_was_read_counts_once(store: Store) -> 
 
 
 async def test_what_is_over_is_not_read_again_and_still_counts(store: Store) -> None:
-    """Across the quarter hours of a day; a price that is set for the past counts all of it anew."""
+    """Across the quarter hours of a day; a price set for the past recomputes all of it."""
     clock = Clock()
     made, recorder = await gateway(store, clock)
     for number in range(6):
@@ -163,7 +163,7 @@ async def test_what_is_over_is_not_read_again_and_still_counts(store: Store) -> 
 
 
 async def test_a_budget_that_only_warns_lets_requests_through(store: Store) -> None:
-    """Its state is told; one that is removed counts no more."""
+    """Its state is logged; a removed one stops counting."""
     clock = Clock()
     warns = msgspec.structs.replace(BUDGET, refuse=False)
     await store.write(lambda s: budgets.set(s, warns, actor="t", at_us=2))

@@ -71,7 +71,7 @@ def stub(library: Path) -> Iterator[Stub]:
 
 
 def test_all_that_a_card_tells_is_in_the_units_of_the_store(stub: Stub) -> None:
-    """Bytes, milliwatts, millijoules, megahertz; the second card is told from the first."""
+    """Bytes, milliwatts, millijoules, megahertz; the second card differs from the first."""
     found = stub.sample()
     assert found is not None
     first, second = found

@@ -1,4 +1,4 @@
-"""An OpenAI-compatible server inside the test, which answers until it is told to fail.
+"""An OpenAI-compatible server inside the test, which answers until a test makes it fail.
 
 It outlives the node that the test kills.
 """
@@ -79,7 +79,7 @@ class Fickle:
 
 @asynccontextmanager
 async def served(word: str = ANSWER) -> AsyncIterator[Fickle]:
-    """A server on a free port of its own."""
+    """A server on a free port."""
     fickle = Fickle(word)
     server = await asyncio.start_server(fickle.connected, "127.0.0.1", 0)
     fickle.port = server.sockets[0].getsockname()[1]

@@ -1,4 +1,4 @@
-"""A real node in a home of its own, for tests: started, asked, watched, killed.
+"""A real node in a new home, for tests: started, asked, watched, killed.
 
 If the test run is killed, so is the node.
 """
@@ -167,7 +167,7 @@ class RealNode:
             await store.close()
 
     async def release(self, model: str, *paths: Path, **more: Any) -> str:
-        """A release of a model file on a deployment of its own; its name."""
+        """A release of a model file on a separate deployment; its name."""
         engine = ENGINE | {"prefill_budget": next(self._budgets)}
         await self.register(model, *paths)
         said = await self.must("releases.create", "", {"model": model, "engine": engine, **more})

@@ -68,7 +68,7 @@ async def held(home: Home) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def listening(root: Path, silence_s: float = 10.0) -> AsyncIterator[Listening]:
-    """A control socket on a home of its own."""
+    """A control socket on a new home."""
     home = homes.make(Home(root))
     store = await stores.open(home)
     made, settings = Listening(home, store), config.load(home)

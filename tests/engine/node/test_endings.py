@@ -1,4 +1,4 @@
-"""How the end of a process is told: by what it was ended, and why as far as that is known."""
+"""How the end of a process is described: what ended it, and why if that is known."""
 
 from __future__ import annotations
 

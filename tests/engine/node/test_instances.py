@@ -384,7 +384,7 @@ async def test_a_replaced_file_is_refused_before_it_is_loaded(tmp_path: Path) ->
 
 
 async def test_facts_are_written_to_what_they_are_about(tmp_path: Path) -> None:
-    """A broken adapter is never its base's fault; one that is gone has no row any more."""
+    """A broken adapter is never its base's fault; a removed one has no row."""
     async with box(tmp_path / "home") as here:
         weights, adapter = here.furnished.weights, here.furnished.adapter
         records = Records(here.store, now_us=lambda: 9, owed=None)

@@ -32,7 +32,7 @@ WORKER = "ops-1.0.0:1"
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[RealNode]:
-    """A node of its own for each test, not yet started."""
+    """A new node for each test, not yet started."""
     made = RealNode(tmp_path / "home")
     yield made
     made.end()

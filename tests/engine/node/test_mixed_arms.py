@@ -61,7 +61,7 @@ class Far:
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealNode]:
-    """One node for the module; each test has a service and releases of its own."""
+    """One node for the module; each test has its own service and releases."""
     made = RealNode(tmp_path_factory.mktemp("mixed") / "home", PADDOCK_BEAT_S="20")
     made.start()
     try:
@@ -72,7 +72,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealNode]:
 
 @asynccontextmanager
 async def in_the_test() -> AsyncIterator[Far]:
-    """A server that gives answers of twenty tokens until it is told to fail."""
+    """A server that gives answers of twenty tokens until a test makes it fail."""
     async with fickle_upstream.served() as fickle:
 
         def fail() -> None:
@@ -158,7 +158,7 @@ class Box:
         return release
 
     async def until(self, look: Look, holds: Callable[[Any], bool], *, asking: bool = True) -> Any:
-        """What a look at the store finds, once something is true of it; requests go on."""
+        """The result of a read of the store once a condition holds; requests continue."""
         users = itertools.count()
         async with asyncio.timeout(2 * BOUND_S), opened(self.node.home) as store:
             with nudges.listen(self.node.home, f"test-{self.service}") as listener:

@@ -1,4 +1,4 @@
-"""The shim of a supervised server: it speaks for a program that does not know the node."""
+"""The shim of a supervised server: it reports for a program that does not know the node."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_server_that_drains_takes_nothing_new_and_ends_what_it_has(tmp_path: P
 
 
 def test_a_server_that_exits_fails_the_shim(tmp_path: Path) -> None:
-    """The node learns how it ended, and no request is routed there any more."""
+    """The node learns how it ended, and requests are no longer routed there."""
     with shim(tmp_path) as one:
         found = one.ready()
         with pytest.raises(httpx.HTTPError):
@@ -60,7 +60,7 @@ def test_a_server_that_exits_fails_the_shim(tmp_path: Path) -> None:
 
 
 def test_a_server_that_stops_answering_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
-    """A hung server may hold a GPU's memory in a process of its own."""
+    """A hung server may hold a GPU's memory in a child process."""
     with shim(tmp_path, silent_s=0.2) as one:
         found = one.ready()
         child = psutil.Process(int(httpx.get(f"{found.root}/child").text))
@@ -86,7 +86,7 @@ def test_a_shim_tells_since_when_its_server_has_not_answered(tmp_path: Path) -> 
 
 
 def test_a_server_that_is_stopped_leaves_no_daemon_behind(tmp_path: Path) -> None:
-    """A child in a session of its own is in no group that could be killed."""
+    """A child in a new session is in no group that could be killed."""
     with shim(tmp_path) as one:
         daemon = psutil.Process(int(httpx.get(f"{one.ready().root}/daemon").text))
         one.process.terminate()

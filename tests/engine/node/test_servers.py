@@ -53,7 +53,7 @@ class Box:
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealNode]:
-    """A node for the tests whose servers have names of their own."""
+    """A node for the tests whose servers have different names."""
     made = RealNode(
         tmp_path_factory.mktemp("box") / "home", PADDOCK_LINGER_S="0.2", PADDOCK_DRAIN_S="10"
     )
@@ -108,7 +108,7 @@ async def test_a_command_becomes_a_service_and_is_put_back_when_it_dies(box: Box
 
 
 async def test_a_server_that_hangs_is_seen_and_replaced(tmp_path: Path) -> None:
-    """Its shim is alive and sends heartbeats; people and balancers are told within seconds."""
+    """Its shim is alive and sends heartbeats; people and balancers see it within seconds."""
     node = RealNode(tmp_path / "home", PADDOCK_SILENT_S="8")
     try:
         await asyncio.to_thread(node.start)

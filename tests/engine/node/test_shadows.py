@@ -101,7 +101,7 @@ async def test_a_candidate_that_errs_ends_its_shadow_and_no_user_notices(tmp_pat
 
 
 async def test_a_killed_gateway_loses_copies_and_nothing_else(tmp_path: Path) -> None:
-    """Comparisons are whole or not there, no kill counts against the candidate, and it goes on."""
+    """Comparisons are whole or missing, no kill counts against the candidate, and it continues."""
     async with boxed(tmp_path) as (node, _), client(node) as ask:
         await node.must("rollouts.start", "support", SHADOW)
         await until(node, lambda each: each.mirror is not None)

@@ -53,7 +53,7 @@ def test_only_running_processes_are_signalled_and_only_absent_ones_spawned(
 
 @given(observations, plans)
 def test_waiting_for_something_always_ends(observed: Observed, plan: Plan) -> None:
-    """A wait with a time lies ahead, and after a silence or two something is done."""
+    """A wait is until a time in the future, and after a silence or two there is an act."""
     decision = supervision.decide(observed, plan, NOW)
     now = NOW
     for _ in range(4):
@@ -71,7 +71,7 @@ def test_waiting_for_something_always_ends(observed: Observed, plan: Plan) -> No
 def test_a_silence_is_reported_only_of_what_is_ready_and_before_it_kills(
     observed: Observed, plan: Plan
 ) -> None:
-    """It lies in the past, has its reason, and is never a reason of good health."""
+    """It is in the past and has a reason, never one of good health."""
     decision = supervision.decide(observed, plan, NOW)
     if decision.silent_since_us is not None:
         assert observed.ready
@@ -121,7 +121,7 @@ def test_a_worker_with_long_steps_is_not_silent_during_each_of_them() -> None:
 
 
 def test_a_hang_that_ended_excuses_no_second_one() -> None:
-    """No step takes 24 s: a worker that was stopped and goes on is late again within seconds."""
+    """No step takes 24 s: a worker that was paused and resumed is late again within seconds."""
     observed, now = serving(heartbeats=True), NOW
     for interval in (24, 1, 1, 1, 1, 1):
         now += interval * SECOND_US

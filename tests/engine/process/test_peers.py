@@ -15,7 +15,7 @@ def limits() -> Limits:
 
 
 def test_no_user_takes_the_place_of_another() -> None:
-    """One user fills what is theirs; the next is served; the owner has places of their own."""
+    """One user uses up their connections; the next is served; the owner has separate ones."""
     found = limits()
     assert [found.enter(SARA), found.enter(SARA)] == [None, None]
     assert "the most for one user" in (found.enter(SARA) or "")

@@ -261,7 +261,7 @@ async def test_a_statement_that_never_ends_is_ended(home: Home) -> None:
 
 
 async def test_a_snapshot_ends_by_itself(home: Home) -> None:
-    """Whether its user is silent or busy; the log can then begin anew."""
+    """Whether its user is silent or busy; the log can then be restarted."""
     async with reads(home, Bounds(snapshot_s=2.0)) as store:
         await ask(home, "SELECT 1")  # starts the process, which takes part of the first snapshot
         with contextlib.closing(remote_reads.Connection(home, timeout_s=60)) as held:

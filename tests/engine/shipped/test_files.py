@@ -59,7 +59,7 @@ def test_the_base_can_be_served() -> None:
 
 
 def test_the_adapter_fits_the_base() -> None:
-    """Every pair of the adapter lies over a matrix of the base: A (r, in), B (out, r)."""
+    """Every pair of the adapter fits a matrix of the base: A (r, in), B (out, r)."""
     header = card.fields(ADAPTER)
     assert header["general.type"] == "adapter"
     assert header["adapter.type"] == "lora"

@@ -34,7 +34,7 @@ def test_a_larger_share_keeps_every_unit_of_a_smaller_one(
 
 @given(rollouts, st.text())
 def test_everything_is_copied_at_the_whole_share(rollout: int, unit: str) -> None:
-    """10000 basis points leave nobody out."""
+    """10000 basis points copy every unit."""
     assert mirroring.copied(mirroring.salt(rollout), unit, 10_000)
 
 

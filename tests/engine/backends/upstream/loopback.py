@@ -111,7 +111,7 @@ class Loopback:
 
 @asynccontextmanager
 async def serving(script: Script | None = None) -> AsyncIterator[Loopback]:
-    """A server on a port of its own; what is still connected at the end is cut."""
+    """A server on a free port; connections that remain at the end are cut."""
     loopback = Loopback("", script=script)
     writers: set[asyncio.StreamWriter] = set()
 

@@ -16,7 +16,7 @@ TURNS = 4
 
 
 class Client:
-    """Requests of tenants that hold their slots until they are told to return them."""
+    """Requests of tenants that hold their slots until a test returns them."""
 
     def __init__(self, limit: int) -> None:
         self.slots = Slots(limit)
@@ -57,7 +57,7 @@ class Client:
 
 
 async def turns() -> None:
-    """Let the tasks go on."""
+    """Let the tasks run."""
     for _ in range(TURNS):
         await asyncio.sleep(0)
 
@@ -116,7 +116,7 @@ async def test_a_full_queue_has_room_for_a_tenant_that_waits_for_less(
 def test_no_slot_is_lost_whatever_is_asked_ended_and_cancelled(
     moves: list[tuple[str, int, int]],
 ) -> None:
-    """Every request that waits is told, and all slots are free in the end."""
+    """Every waiting request gets a slot or an error, and all slots are free in the end."""
 
     async def play() -> None:
         client = Client(2)

@@ -63,7 +63,7 @@ async def answered(backend: Servers, asked: Job) -> tuple[str, str]:
 
 
 async def rest(run: Batches) -> tuple[str, str]:
-    """What is left of a job: its text, from the start if it began anew, and who wrote it."""
+    """The outcome of a job: its text since the last restart, and which server wrote it."""
     text, instance = "", ""
     async for batch in run:
         for event in batch:
@@ -103,7 +103,7 @@ async def test_instances_share_the_load(tmp_path: Path) -> None:
 
 
 async def test_a_killed_instance_loses_nothing_that_was_not_shown(tmp_path: Path) -> None:
-    """What is not streamed begins again elsewhere; the dead one is asked no more."""
+    """An answer that is not streamed begins again elsewhere; the dead server is not asked again."""
     async with servers(tmp_path, 2) as (backend, shims):
         runs = await begun(backend)
         ends = [asyncio.create_task(rest(run)) for run in runs]

@@ -100,7 +100,7 @@ async def do(world: World, op: Op) -> None:  # noqa: C901 a case for each event
 
 
 def failing(_user: str, release: int) -> Outcome:
-    """The treatment answers nobody."""
+    """The treatment gets no traffic."""
     return Outcome.FAILED if release == TREATMENT else Outcome.OK
 
 

@@ -61,7 +61,7 @@ async def test_arms_load_without_traffic_and_then_users_are_assigned_anew(world:
 async def test_a_better_treatment_wins_stays_loaded_and_is_promoted_by_a_person(
     world: World,
 ) -> None:
-    """The control has the traffic again with the users it had, until somebody promotes."""
+    """The control has the traffic again with the users it had, until a person promotes."""
     before = (await world.service()).split
     await world.run()
     seen = await world.visit(users(1_000))
@@ -269,7 +269,7 @@ async def test_a_unit_counts_once_in_the_arm_that_it_saw_first(world: World) -> 
 
 
 async def test_nothing_else_changes_a_split_that_a_test_owns(world: World) -> None:
-    """By hand, by a rollout, by another test: each is told who owns it and what to do."""
+    """By hand, by a rollout, by another test: each refusal says who owns it and what to do."""
     test = await world.run()
     asked = [
         await world.ask("services.split", arms={"r1": 9_000, "r2": 1_000}),

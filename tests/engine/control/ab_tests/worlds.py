@@ -154,7 +154,7 @@ _FURNISHED: Final = Template(lambda store: World(store).furnish())
 
 @asynccontextmanager
 async def made(root: Path) -> AsyncIterator[World]:
-    """A world in a home of its own."""
+    """A world in a new home."""
     store = await stores.open(await _FURNISHED.copy(root))
     try:
         yield World(store)

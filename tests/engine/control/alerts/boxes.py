@@ -118,7 +118,7 @@ class Box:
 
 @asynccontextmanager
 async def made(root: Path, *rules: Rule) -> AsyncIterator[Box]:
-    """A box in a home of its own."""
+    """A box in a new home."""
     store = await stores.open(homes.make(Home(root)))
     try:
         box = Box(store)

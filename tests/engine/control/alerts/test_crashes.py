@@ -26,7 +26,7 @@ async def control(root: Path) -> asyncio.subprocess.Process:
 
 @pytest.mark.soak
 async def test_what_a_killed_control_was_sending_arrives_under_the_same_id(tmp_path: Path) -> None:
-    """Twice, because nobody can know, and the receiver can tell; then it is noted as sent."""
+    """Twice, because it may not have arrived, under one id; then it is recorded as sent."""
     async with made(tmp_path) as outbox, hooks.served(Does.HANG, hooks.YES) as hook:
         await outbox.add("ops", hook.url)
         outbox.now_us = 1

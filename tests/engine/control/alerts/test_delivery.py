@@ -256,7 +256,7 @@ async def test_a_store_that_takes_no_writes_meanwhile_sends_nothing_twice(tmp_pa
 async def test_a_full_disk_loses_no_alert_and_no_notification(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Rounds are lost and nothing is sent that could not be noted; then all goes on by itself."""
+    """Rounds are lost and nothing unrecorded is sent; then everything recovers."""
     async with made(tmp_path) as outbox, hooks.served(hooks.YES) as hook:
         await outbox.add("ops", hook.url)
         outbox.now_us += 10 * MINUTE_US

@@ -76,7 +76,7 @@ def differences(
 
 
 def test_we_answer_as_promtool_answered(request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    """Of 900 expressions over series with gaps, resets and ends; --snapshot-update asks it anew."""
+    """900 expressions over series with gaps, resets and ends; `--snapshot-update` renews it."""
     groups = cases(random.Random(20261127), GROUPS)
     if request.config.getoption("--snapshot-update"):
         asked = [[[list(each) for each in asked], said] for (_, asked), said in
@@ -98,7 +98,7 @@ def test_we_answer_as_promtool_answered(request: pytest.FixtureRequest, tmp_path
 )
 @given(seed=st.integers(0, 2**32))
 def test_we_answer_as_promtool_answers(tmp_path: Path, seed: int) -> None:
-    """The same, of expressions that nobody has seen yet."""
+    """The same, for newly generated expressions."""
     groups = cases(random.Random(seed), 12)
     assert differences(groups, promtool.evaluate(groups, tmp_path)) == []
 

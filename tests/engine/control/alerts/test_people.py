@@ -188,7 +188,7 @@ async def test_a_maintenance_window_is_planned_ahead_marks_alerts_and_ends(tmp_p
     ],
 )
 def test_a_silence_without_an_end_or_of_everything_is_refused(arguments: dict[str, Any]) -> None:
-    """It would hide what nobody asked to hide."""
+    """It would hide alerts that were not meant."""
     with pytest.raises(errors.BadArguments):
         verbs.parse("alerts.silence", arguments)
 

@@ -65,7 +65,7 @@ async def test_missing_data_neither_fires_nor_ends_an_alert(tmp_path: Path) -> N
 
 
 async def test_too_few_samples_are_no_data(tmp_path: Path) -> None:
-    """One failure of two requests at night wakes nobody."""
+    """One failure of two requests at night pages no one."""
     async with boxes.made(tmp_path / "home") as box:
         await box.serve(12, failed=1)
         assert await box.moves() == []

@@ -44,7 +44,7 @@ class Play:
         self.clock_s = 0
 
     def at(self, clock_s: int, *firing: Alert, muted: tuple[int, ...] = ()) -> list[Notice]:
-        """What is told then, while these fire."""
+        """The notifications at that time, while these alerts fire."""
         self.clock_s = clock_s
         self.known |= {each.id: each for each in firing}
         ids = {each.id for each in firing}
@@ -93,7 +93,7 @@ def test_what_joins_a_group_is_told_at_its_interval() -> None:
 
 
 def test_an_alert_that_ends_while_its_group_waits_is_not_told() -> None:
-    """A flutter of half a minute wakes nobody."""
+    """Flapping for half a minute pages no one."""
     play = Play()
     play.at(0, alert(1))
     assert play.told(15) == []
@@ -136,7 +136,7 @@ def test_a_receiver_is_told_of_what_its_matchers_fit_in_its_groups() -> None:
 
 
 def test_a_receiver_without_resolved_is_told_of_no_end() -> None:
-    """And its group is over all the same."""
+    """And its group still ends."""
     play = Play(msgspec.structs.replace(OPS, send_resolved=False))
     play.at(0, alert(1))
     play.at(30, alert(1))
@@ -174,7 +174,7 @@ def test_in_any_order_beginnings_and_ends_are_told_once_each_in_turn(seed: int) 
 
 
 def muted(*found: Alert, silences: tuple[Silence, ...] = ()) -> Mapping[int, str]:
-    """Why nobody is told, by alert."""
+    """Why alerts are not notified."""
     return {id: each.words for id, each in alert_muting.muted(found, silences, 10).items()}
 
 
@@ -206,7 +206,7 @@ def test_a_silence_holds_from_its_beginning_to_its_end() -> None:
 
 
 def test_a_silence_that_began_holds_though_the_clock_is_set_back() -> None:
-    """An hour that comes again pages nobody about what was silenced in it; a planned one waits."""
+    """When an hour repeats, its silences still hold; planned ones wait."""
     hour = 3_600_000_000
     silence = Silence(
         id=7, matchers=('service="a"',), starts_at_us=2 * hour, ends_at_us=3 * hour, comment="x",

@@ -1,4 +1,4 @@
-"""Alerts of a real store open, join and settle incidents; control is made anew for each look."""
+"""Alerts of a real store open, join and settle incidents; each look has a new control."""
 
 from __future__ import annotations
 

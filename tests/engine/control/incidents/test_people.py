@@ -134,7 +134,7 @@ async def test_the_timeline_shows_what_changed_before_it_began(world: World) -> 
 
 
 async def test_of_two_people_who_move_it_at_once_one_wins(world: World) -> None:
-    """The other is told, and nothing moves twice."""
+    """The other is refused, and nothing moves twice."""
     incident = await opened(world)
     first, second = await asyncio.gather(
         *(
@@ -153,7 +153,7 @@ async def test_of_two_people_who_move_it_at_once_one_wins(world: World) -> None:
 async def test_a_role_that_someone_else_took_meanwhile_is_not_taken_from_them(
     world: World,
 ) -> None:
-    """Both saw it free: the second is told who has it; a note in between changes nothing."""
+    """Both saw it free: the second refusal names the holder; a note in between changes nothing."""
     seen = (await opened(world)).version
     await ask(world, "note", sentence="it is the disk")
 
@@ -237,7 +237,7 @@ async def test_a_post_mortem_has_the_figures_and_leaves_the_words_to_people(worl
 async def test_the_post_mortem_of_an_empty_incident_says_that_nothing_is_known(
     world: World,
 ) -> None:
-    """No client asked anything, and nobody wrote anything."""
+    """There were no requests, and no notes."""
     incident = await opened(world)
     async with world.store.read() as s:
         read = await post_mortem.read(s, incident, world.now_us)

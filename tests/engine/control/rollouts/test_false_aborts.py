@@ -1,4 +1,4 @@
-"""How often a candidate that keeps to its guards is taken back all the same: by simulation."""
+"""How often a candidate within its guards is aborted, by simulation."""
 
 from __future__ import annotations
 

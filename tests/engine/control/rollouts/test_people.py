@@ -57,7 +57,7 @@ async def test_a_rollout_onto_itself_is_refused(world: World) -> None:
 
 
 async def test_a_service_has_one_rollout_at_a_time(world: World) -> None:
-    """The second is told whose the split is, and so is a split by hand."""
+    """The second is refused with the owner of the split, and so is a split by hand."""
     await world.start()
     for verb, arguments in (
         ("rollouts.start", {"release": "r2"}),
@@ -87,7 +87,7 @@ async def test_a_service_that_is_split_by_hand_starts_no_rollout(world: World) -
 
 
 async def test_steps_that_time_alone_would_lead_through_are_refused(world: World) -> None:
-    """An analysis or a person has to stand between two weights."""
+    """Between two weights there has to be an analysis or a person."""
     steps = [
         {"type": "set_weight", "weight_bp": 500},
         {"type": "pause", "duration_s": 60},
@@ -155,7 +155,7 @@ async def test_of_two_who_promote_and_abort_at_once_one_wins_and_the_other_is_to
 
 
 async def test_two_who_promote_the_same_step_lead_on_once(world: World) -> None:
-    """The second is told what changed."""
+    """The refusal of the second says what changed."""
     await stepping(world)
     seen = (await world.rollout()).version
     first = await world.ask("rollouts.promote", rollout=1, expected_version=seen)
@@ -166,7 +166,7 @@ async def test_two_who_promote_the_same_step_lead_on_once(world: World) -> None:
 
 
 async def test_an_aborted_rollout_is_retried_from_its_first_step(world: World) -> None:
-    """With a new attempt, whose requests are counted anew."""
+    """With a new attempt, whose counts start at zero."""
     await stepping(world)
     await world.serve(60, failed=60)
     await world.settle()

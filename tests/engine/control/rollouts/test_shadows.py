@@ -69,7 +69,7 @@ def test_a_plan_says_that_a_server_scores_no_chats() -> None:
 
 
 async def test_a_shadow_that_passes_goes_on_to_its_canary_by_itself(world: World) -> None:
-    """No user met the candidate before, and its counts begin anew with its first weight."""
+    """No user met the candidate before, and its counts start at zero with its first weight."""
     await begun(world, steps=STEPS, guards=[ERRORS, AGREEMENT, SLOWDOWN])
     await world.mirror(309)
     assert await world.settle() == [] or (await world.rollout()).step == 0

@@ -42,7 +42,7 @@ def test_a_policy_is_used_with_its_steps_guards_and_addresses() -> None:
 
 
 def test_another_strategy_has_its_own_steps_and_no_guard_on_copies() -> None:
-    """What is notified, and the guards on requests, are the policy's all the same."""
+    """Notifications and guards on requests are still the policy's."""
     found = starts.as_usual(service(SHADOW), "r2", Strategy.BLUE_GREEN)
     assert (found.strategy, found.steps, found.notify) == (
         Strategy.BLUE_GREEN, None, SHADOW.notify,

@@ -64,7 +64,7 @@ class World:
         self._requests = 0
 
     async def furnish(self) -> None:
-        """Two releases on deployments of their own, and the service."""
+        """Two releases on separate deployments, and the service."""
 
         async def work(s: Session) -> None:
             weights = await fixtures.model(s)
@@ -327,7 +327,7 @@ _FURNISHED: Final = Template(lambda store: World(store).furnish())
 
 @asynccontextmanager
 async def made(root: Path) -> AsyncIterator[World]:
-    """A world in a home of its own."""
+    """A world in a new home."""
     store = await stores.open(await _FURNISHED.copy(root))
     try:
         yield World(store)
