@@ -63,7 +63,7 @@ async def copy(context: Context) -> Copied:
             raise Refused(f"{file.path} cannot be copied: {error.strerror or error}.") from error
         if found != file.sha256:
             raise Refused(
-                f"{file.path} is not the file of {version.name} any more: its SHA-256 is {found}, "
+                f"{file.path} is no longer the file of {version.name}: its SHA-256 is {found}, "
                 f"not {file.sha256}. Nothing was exported."
             )
     written = model_card.card(version, names, base=base, ancestors=ancestors)

@@ -77,7 +77,7 @@ class Asking:
             async with context.store.read() as s:
                 items = await replay_items.of(s, replay.id)
             if not items:
-                raise Refused("The text of the request was deleted meanwhile.")
+                raise Refused("The text of the request has been deleted.")
             by_release = {item.release: item for item in items}
             for item in items:
                 if item.after is None:

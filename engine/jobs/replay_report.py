@@ -27,7 +27,7 @@ def single(items: Sequence[Item], backend: Backend) -> Report:
     """The report of one request, which has nothing to infer from."""
     asked = [(item, item.after) for item in items if item.after is not None]
     pairs = [(item, after) for item, after in asked if item.same is not None]
-    said = "The request was not asked: its text was deleted meanwhile."
+    said = "The request was not replayed: its text has been deleted."
     for item, after in asked:
         said = f"r{item.release} gives another answer than the recorded one."
         if item.same:
@@ -166,7 +166,7 @@ def _known(counted: Counter[int | None]) -> list[tuple[int, int]]:
 
 def _sentence(asked: int, pairs: int, same: int, metrics: Sequence[Metric]) -> str:
     if not asked:
-        return "No request was asked: their texts were deleted meanwhile."
+        return "No request was replayed: their texts have been deleted."
     worse = [each.name for each in metrics if each.name in _GUARDED and each.grade == "regressed"]
     said = f"Asked {asked} {'request' if asked == 1 else 'requests'}: {same} of {pairs} answers"
     said += " are the same text"

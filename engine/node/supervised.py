@@ -176,7 +176,7 @@ class SupervisedProcess:
         if (since is None) == (self.fact.silent_us is None):
             return
         if since is None:
-            _log.info("a process is heard from again", name=self.spec.name)
+            _log.info("a process responds again", name=self.spec.name)
             self._report("ready")
         else:
             _log.warning("a process is silent", name=self.spec.name, reason=decision.reason.value)

@@ -207,7 +207,7 @@ class Answer:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             if (complaint := faults.read(data)).message or failed:
                 raise faults.inside(self._upstream, complaint) from error
-            what = f"a part of its answer is not the API's ({str(error)[:200]})"
+            what = f"a part of its answer violates the API ({str(error)[:200]})"
             raise faults.malformed(self._upstream, what) from error
         if failed or chunk.choices is None:
             complaint = faults.read(data)

@@ -119,7 +119,7 @@ def read(upstream: str, input: Embed | Rerank, count: int, body: bytes) -> tuple
         if (complaint := faults.read(body)).message:
             raise faults.inside(upstream, complaint) from error
         raise faults.malformed(
-            upstream, f"its answer is not the API's ({str(error)[:200]})"
+            upstream, f"its answer violates the API ({str(error)[:200]})"
         ) from error
     values = dict(found)
     sizes = {len(value) for value in values.values()}

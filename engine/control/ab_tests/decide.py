@@ -207,7 +207,7 @@ def _record(facts: Facts, now_us: int) -> Plan | None:
     )  # fmt: skip
     if same or (now_us < facts.looked_us + KEEP_US and not facts.ratio_due):
         return None
-    return made(Do.RECORD, facts, facts.test.why, "A look is kept.")
+    return made(Do.RECORD, facts, facts.test.why, "A look is recorded.")
 
 
 def _back(test: AbTest) -> str:

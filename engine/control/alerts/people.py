@@ -47,7 +47,7 @@ async def unack(s: Session, intent: Intent, _: verbs.NoArguments, at_us: int) ->
     before = await alerts.unacknowledge(
         s, _number(intent), actor=intent.actor, at_us=at_us, intent_id=intent.id
     )
-    said = f"Alert {before.id}, {before.rule}, is not acknowledged any more."
+    said = f"Alert {before.id}, {before.rule}, is no longer acknowledged."
     return Decision(Reason.APPLIED, said, before)
 
 
@@ -148,7 +148,7 @@ async def maintain(
 async def _now(s: Session, added: silences.Silence) -> str:
     """Which alerts a silence is about now."""
     fits = [alert.rule for alert in await alerts.active(s) if added.fits(alert.labels)]
-    return f"; now {', '.join(dict.fromkeys(fits))}" if fits else "; nothing that is wrong now"
+    return f"; now {', '.join(dict.fromkeys(fits))}" if fits else "; matches no current alert"
 
 
 def _clock(at_us: int) -> str:
@@ -202,7 +202,7 @@ async def try_receiver(s: Session, intent: Intent, _: verbs.NoArguments, at_us: 
     number = await notify.test(s, receiver.name, at_us=at_us)
     said = (
         f"Queued notification {number} for {receiver.name}; `paddock alerts notifications` "
-        "shows what becomes of it."
+        "shows its delivery."
     )
     return Decision(Reason.APPLIED, said, number)
 

@@ -50,7 +50,7 @@ def verdict(
         case = never[0]
         said = f"r{asked.stable} itself does not keep to {case.guard.name}"
         said += f" ({case.rate or 0:.2%} measured): no analysis passes. Loosen the guard"
-        return False, f"{said}, or mend r{asked.stable} first."
+        return False, f"{said}, or fix r{asked.stable} first."
     if weakest.passes is False:
         said = f"The traffic is too low for step {weakest.step}: {weakest.words} is expected to"
         said += f" see {weakest.requests} requests and pause without a result."

@@ -140,7 +140,7 @@ def harm(looks: tuple[Look, ...]) -> Look | None:
 def _load(facts: Facts, now_us: int) -> Plan | None:
     rollout = facts.rollout
     if facts.candidate.can is Can.ANSWER:
-        said = f"r{rollout.candidate} is loaded; it is asked a few requests."
+        said = f"r{rollout.candidate} is loaded; a few smoke requests are sent to it."
         return Plan(do=Do.SMOKE, rollout=rollout, why=Why.LOADED, sentence=said)
     if now_us >= rollout.load_deadline_us:
         said = f"r{rollout.candidate} did not load within {rollout.load_timeout_s} s"
@@ -237,7 +237,7 @@ def _record(facts: Facts, now_us: int) -> Plan | None:
     if not facts.news or now_us < facts.looked_us + KEEP_US:
         return None
     rollout = facts.rollout
-    return Plan(do=Do.RECORD, rollout=rollout, why=rollout.why, sentence="A look is kept.")
+    return Plan(do=Do.RECORD, rollout=rollout, why=rollout.why, sentence="A look is recorded.")
 
 
 def _ended(facts: Facts, now_us: int) -> Plan | None:
@@ -248,11 +248,11 @@ def _ended(facts: Facts, now_us: int) -> Plan | None:
     if rollout.keep_until_us is None:
         return None
     if service is None or service.owner is not None or service.split.id != rollout.split_id:
-        said = "The split is another one; nothing is kept loaded for this rollout."
+        said = "The split has changed; nothing is kept loaded for this rollout."
         return Plan(do=Do.FORGET, rollout=rollout, why=rollout.why, sentence=said)
     if now_us < rollout.keep_until_us or service.frozen is not None:
         return None
-    said = "The rollback window is over; the release without traffic is released."
+    said = "The rollback window is over; the release without traffic is unloaded."
     return Plan(do=Do.RELEASE, rollout=rollout, why=rollout.why, sentence=said)
 
 

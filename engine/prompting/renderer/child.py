@@ -265,5 +265,5 @@ class Child(asyncio.Protocol):
 
 
 _CPU: Final = "too much processor time"
-_NONSENSE: Final = "its process answered with something that is no answer"
+_NONSENSE: Final = "its process sent an invalid answer"
 _MODULE: Final = "engine.prompting.renderer.process"

@@ -198,7 +198,7 @@ def _marked(messages: Sequence[Turn]) -> list[Turn]:
         Crowded: a text holds the mark itself.
     """
     if any(_END in text for each in messages for text in _strings(each)):
-        raise Crowded("a text that goes on cannot be told from others that hold U+10FFFD")
+        raise Crowded("the message to continue cannot be marked: another text holds U+10FFFD")
     return [*messages[:-1], {**messages[-1], "content": f"{messages[-1]['content']}{_END}"}]
 
 

@@ -43,7 +43,7 @@ class Guard:
                 character = next(free, None)
                 if character is None:
                     raise Crowded(
-                        "this cannot be told from control tokens: it spells some and holds every "
+                        "this cannot be escaped: it spells control tokens and holds every "
                         "private-use character"
                     )
                 spellings[match[0]] = character

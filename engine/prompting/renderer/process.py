@@ -50,7 +50,7 @@ def _answer(cache: Cache, render: Render) -> bytes:
     try:
         return protocol.encode(cache.answer(render))
     except faults.Unencodable as error:
-        return protocol.encode(_fault(faults.TemplateFault(f"it renders what is no text: {error}")))
+        return protocol.encode(_fault(faults.TemplateFault(f"its output is not text: {error}")))
     except faults.TemplateFault as fault:
         return protocol.encode(_fault(fault))
     except RecursionError:

@@ -68,7 +68,7 @@ async def test_a_file_that_is_not_what_was_registered_is_not_handed_on(
         file.seek(-1, 2)
         file.write(b"x")
     refused = await control.do("models.export", "ops@1.0.0", to=str(tmp_path / "out"))
-    assert "is not the file of ops@1.0.0 any more" in (refused.outcome or "")
+    assert "is no longer the file of ops@1.0.0" in (refused.outcome or "")
     assert not (tmp_path / "out").exists()
 
 
