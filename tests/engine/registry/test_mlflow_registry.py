@@ -6,12 +6,9 @@ Runs where PADDOCK_MLFLOW names the command `mlflow`, which the suite does not i
 from __future__ import annotations
 
 import os
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from engine.registry import downloads, mlflow_registry, server_requests, sources
@@ -23,14 +20,13 @@ from storage.intents import State
 from tests import home_fixtures
 from tests.engine.control import ggufs
 from tests.engine.control.desks import desk
-from tests.engine.registry import split_gguf
+from tests.engine.registry import peers, split_gguf
 
 MLFLOW = os.environ.get("PADDOCK_MLFLOW", "")
 pytestmark = [
     pytest.mark.peers,
     pytest.mark.skipif(not MLFLOW, reason="PADDOCK_MLFLOW does not name the command mlflow"),
 ]
-BOUND_S = 120
 
 
 @pytest.fixture(scope="module")
@@ -38,30 +34,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
     """The environment that names a running server."""
     root, port = tmp_path_factory.mktemp("mlflow"), home_fixtures.free_port()
     address = f"http://127.0.0.1:{port}"
-    with (root / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [
-                *(MLFLOW, "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
-                *("--backend-store-uri", f"sqlite:///{root}/mlflow.db"),
-                *("--artifacts-destination", str(root / "artifacts")),
-            ],
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
-        bound = time.monotonic() + BOUND_S
-        while True:
-            try:
-                httpx.get(f"{address}/health", timeout=5).raise_for_status()
-                break
-            except httpx.HTTPError:
-                assert process.poll() is None, (root / "log").read_text()
-                assert time.monotonic() < bound, (root / "log").read_text()
+    words = [
+        *(MLFLOW, "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
+        *("--backend-store-uri", f"sqlite:///{root}/mlflow.db"),
+        *("--artifacts-destination", str(root / "artifacts")),
+    ]
+    with peers.running(words, root / "log", f"{address}/health"):
         yield {"MLFLOW_TRACKING_URI": address}
-    finally:
-        os.killpg(process.pid, 15)
-        process.wait(30)
 
 
 async def test_a_version_goes_there_and_back(server: dict[str, str], tmp_path: Path) -> None:

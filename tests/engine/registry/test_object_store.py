@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import fsspec
-import httpx
 import pytest
 
 from engine.registry import filesystems
@@ -27,6 +24,7 @@ from storage.intents import State
 from tests import home_fixtures
 from tests.engine.control import ggufs
 from tests.engine.control.desks import desk
+from tests.engine.registry import peers
 
 MOTO = os.environ.get("PADDOCK_MOTO", "")
 pytestmark = [
@@ -36,7 +34,6 @@ pytestmark = [
         reason="PADDOCK_MOTO does not name the command moto_server, or s3fs is missing",
     ),
 ]
-BOUND_S = 120
 KEYS = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
@@ -45,23 +42,9 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where the server listens."""
     root, port = tmp_path_factory.mktemp("moto"), home_fixtures.free_port()
     found = f"http://127.0.0.1:{port}"
-    with (root / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [MOTO, "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log
-        )
-    try:
-        bound = time.monotonic() + BOUND_S
-        while True:
-            try:
-                httpx.get(f"{found}/moto-api/", timeout=5).raise_for_status()
-                break
-            except httpx.HTTPError:
-                assert process.poll() is None, (root / "log").read_text()
-                assert time.monotonic() < bound, (root / "log").read_text()
+    words = [MOTO, "-H", "127.0.0.1", "-p", str(port)]
+    with peers.running(words, root / "log", f"{found}/moto-api/"):
         yield found
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 @pytest.fixture
