@@ -12,10 +12,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
@@ -32,9 +32,11 @@ from storage.model_checks import ModelChecks
 from storage.model_files import ModelFile
 from storage.processes import Process
 from storage.runtime import file_identity
-from storage.store import Store
+from storage.store import Session, Store
 from tests import home_fixtures
 from tests.watchdogs import Watchdog
+
+T = TypeVar("T")
 
 ENGINE = {"context_tokens": 256, "max_sequences": 2, "threads": 1}
 BOUND_S = 120.0
@@ -53,6 +55,7 @@ class RealNode:
         self.process: subprocess.Popen[bytes] | None = None
         self._watchdog: Watchdog | None = None
         self._budgets = itertools.count(300)
+        self._listeners = itertools.count()
 
     @property
     def pid(self) -> int:
@@ -71,7 +74,7 @@ class RealNode:
         )
 
     def start(self) -> None:
-        """Start it and wait for its own word that its control socket is open."""
+        """Start it and wait until it reports that its control socket is open."""
         self.process = self.spawn()
         self._watchdog = Watchdog(self.process.pid)
         assert self.process.stdout is not None
@@ -80,7 +83,7 @@ class RealNode:
         assert json.loads(line)["ready"] is True
 
     def stop(self) -> int:
-        """Tell it to leave, and wait; its exit code."""
+        """Ask it to exit, and wait; its exit code."""
         assert self.process is not None
         process, self.process = self.process, None
         process.send_signal(signal.SIGTERM)
@@ -104,7 +107,7 @@ class RealNode:
         return children
 
     def end(self) -> None:
-        """Leave nothing behind."""
+        """Stop it, if it runs."""
         if self.process is not None:
             self.stop()
 
@@ -117,20 +120,20 @@ class RealNode:
                 pipe.close()
 
     def log(self) -> str:
-        """What the node said."""
+        """The log of the node."""
         path = self.home.log("node")
         return path.read_text() if path.exists() else "(no log)"
 
     async def do(
         self, verb: str, target: str, arguments: Mapping[str, Any], reason: str = ""
     ) -> Intent:
-        """Ask at the control socket, as a person does, and wait for how it ended."""
+        """Ask for an intent at the control socket, as a person does, and wait for its end."""
         accepted = await client.ask(self.home, verb, target, arguments, reason=reason)
         async with opened(self.home) as store:
             return await client.wait(store, accepted.intent_id, BOUND_S)
 
     async def must(self, verb: str, target: str, arguments: Mapping[str, Any]) -> str:
-        """The same, and it is applied; the outcome's sentence."""
+        """The same for an intent that has to be applied; the sentence of its outcome."""
         intent = await self.do(verb, target, arguments)
         assert intent.state is intents.State.APPLIED, intent.outcome
         return intent.outcome or ""
@@ -179,15 +182,31 @@ class RealNode:
             await listener.wait(timeout_s=0.1)
 
     async def until(self, holds: Callable[[dict[str, Process]], bool]) -> dict[str, Process]:
-        """The parts by name as soon as `holds` is true of them."""
-        async with asyncio.timeout(BOUND_S), opened(self.home) as store:
-            with nudges.listen(self.home, f"test-{os.getpid()}") as listener:
+        """The processes by name as soon as `holds` is true of them."""
+        return await self.found(_processes, holds)
+
+    async def found(
+        self,
+        look: Callable[[Session], Awaitable[T]],
+        holds: Callable[[T], bool],
+        *,
+        meanwhile: Callable[[], Awaitable[object]] | None = None,
+    ) -> T:
+        """What a read of the store returns as soon as `holds` is true of it.
+
+        It is read at each nudge and a few times a second, with `meanwhile` after each call of it.
+        """
+        name = f"test-{os.getpid()}-{next(self._listeners)}"
+        async with asyncio.timeout(2 * BOUND_S), opened(self.home) as store:
+            with nudges.listen(self.home, name) as listener:
                 while True:
-                    async with store.read() as session:
-                        found = {part.name: part for part in await processes.every(session)}
-                    if holds(found):
-                        return found
-                    await listener.wait(timeout_s=0.25)
+                    async with store.read() as s:
+                        seen = await look(s)
+                    if holds(seen):
+                        return seen
+                    if meanwhile is not None:
+                        await meanwhile()
+                    await listener.wait(timeout_s=0.25 if meanwhile is None else 0.02)
 
 
 @asynccontextmanager
@@ -200,6 +219,10 @@ async def opened(home: Home) -> AsyncIterator[Store]:
         await store.close()
 
 
+async def _processes(s: Session) -> dict[str, Process]:
+    return {each.name: each for each in await processes.every(s)}
+
+
 def ready(name: str) -> Callable[[dict[str, Process]], bool]:
-    """Whether a part is ready, for `until`."""
+    """Whether a process is ready, for `until`."""
     return lambda parts: name in parts and parts[name].state is processes.State.READY

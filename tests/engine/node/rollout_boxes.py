@@ -5,8 +5,6 @@ Imported by tests.
 
 from __future__ import annotations
 
-import asyncio
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,7 +13,6 @@ from typing import Any
 import httpx
 
 from storage import keys, rollouts, services
-from storage.control_socket import nudges
 from storage.home.paths import Home
 from storage.rollouts import Rollout
 from storage.services import Service
@@ -55,19 +52,14 @@ async def seen(home: Home) -> tuple[Rollout, Service]:
 
 
 async def until(node: RealNode, holds: Callable[[Rollout], bool], meanwhile: Ask = None) -> Rollout:
-    """The newest rollout once something is true of it; `meanwhile` is done again and again."""
-    async with asyncio.timeout(2 * BOUND_S), opened(node.home) as store:
-        with nudges.listen(node.home, f"test-{os.getpid()}") as listener:
-            while True:
-                async with store.read() as s:
-                    found = await rollouts.latest(s, "support")
-                if found is not None and holds(found):
-                    return found
-                if meanwhile is None:
-                    await listener.wait(timeout_s=0.25)
-                else:
-                    await meanwhile()
-                    await listener.wait(timeout_s=0.02)
+    """The newest rollout once `holds` is true of it; `meanwhile` is called until then."""
+    found = await node.found(
+        lambda s: rollouts.latest(s, "support"),
+        lambda latest: latest is not None and holds(latest),
+        meanwhile=meanwhile,
+    )
+    assert found is not None
+    return found
 
 
 @asynccontextmanager

@@ -54,13 +54,8 @@ async def node(tmp_path: Path, hub: Hub) -> AsyncIterator[RealNode]:
 
 async def until(node: RealNode, holds: Callable[[Job], bool]) -> Job:
     """The first job as soon as `holds` is true of it."""
-    async with asyncio.timeout(BOUND_S), opened(node.home) as store:
-        while True:
-            async with store.read() as s:
-                found = await jobs.tail(s)
-            if found and holds(found[-1]):
-                return found[-1]
-            await client.wait(store, 1, 0.2)
+    found = await node.found(jobs.tail, lambda jobs: bool(jobs) and holds(jobs[-1]))
+    return found[-1]
 
 
 def downloading(job: Job) -> bool:

@@ -6,7 +6,6 @@ The same gates, exposures and verdicts for both. The upstream is a server inside
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -22,7 +21,6 @@ import pytest_asyncio
 from storage import ab_test_looks, ab_test_units, ab_tests, keys, rollout_looks, rollouts, services
 from storage.ab_test_looks import Verdict
 from storage.ab_tests import AbTest
-from storage.control_socket import nudges
 from storage.home import secrets
 from storage.rollout_looks import Verdict as Holds
 from storage.rollouts import Phase, Rollout, State, Why
@@ -160,16 +158,15 @@ class Box:
     async def until(self, look: Look, holds: Callable[[Any], bool], *, asking: bool = True) -> Any:
         """The result of a read of the store once a condition holds; requests continue."""
         users = itertools.count()
-        async with asyncio.timeout(2 * BOUND_S), opened(self.node.home) as store:
-            with nudges.listen(self.node.home, f"test-{self.service}") as listener:
-                while True:
-                    async with store.read() as s:
-                        found = await look(s)
-                    if found is not None and holds(found):
-                        return found
-                    if asking:
-                        await self.ask(f"later-{next(users)}")
-                    await listener.wait(timeout_s=0.02 if asking else 0.25)
+
+        async def ask() -> None:
+            await self.ask(f"later-{next(users)}")
+
+        return await self.node.found(
+            look,
+            lambda found: found is not None and holds(found),
+            meanwhile=ask if asking else None,
+        )
 
     async def rollout(self, holds: Callable[[Rollout], bool]) -> Rollout:
         """The rollout of the service, once something is true of it."""

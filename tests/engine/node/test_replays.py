@@ -14,7 +14,6 @@ import pytest
 import pytest_asyncio
 
 from storage import held_releases, jobs, keys, replay_items, replays, requests
-from storage.control_socket import nudges
 from storage.replay_items import Item
 from storage.replays import Replay
 from storage.requests import Outcome, Request
@@ -76,14 +75,7 @@ async def _asked(node: RealNode) -> list[str]:
 
 
 async def _until(node: RealNode, holds: Callable[[list[Request]], bool]) -> list[Request]:
-    async with asyncio.timeout(2 * BOUND_S), opened(node.home) as store:
-        with nudges.listen(node.home, f"test-{os.getpid()}") as listener:
-            while True:
-                async with store.read() as s:
-                    found = await requests.tail(s)
-                if holds(found):
-                    return found
-                await listener.wait(timeout_s=0.25)
+    return await node.found(requests.tail, holds)
 
 
 async def _newest(node: RealNode) -> tuple[Replay, list[Item]]:
