@@ -1,4 +1,4 @@
-"""Which release to ask next, to find the one that changed an answer; and when it is found.
+"""Finds the release that changed an answer: which one to ask next, and the result.
 
 The releases are those of a service's history, from the oldest to the newest. The ends are asked
 first, then the middle of what is left, so that n releases take about log2 n questions. If the
@@ -34,7 +34,7 @@ class Unchanged:
 
 
 def decide(releases: Sequence[int], good: Mapping[int, bool]) -> Ask | Found | Unchanged:
-    """What follows from the answers so far; `releases` are different, oldest first, at least one.
+    """The next step, given the answers so far; `releases` are distinct, oldest first, at least one.
 
     `good` says of each release that was asked whether it gave the good answer.
     """

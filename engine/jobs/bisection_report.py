@@ -1,4 +1,4 @@
-"""What a bisection found: the release that changed an answer, and what distinguishes it.
+"""The report of a bisection: the release that changed an answer, and how it differs.
 
 Reads releases, never asks them. Imported by `engine.jobs.replay` and `engine.jobs.replay_asking`.
 """
@@ -34,7 +34,7 @@ def goods(replay: Replay, items: Sequence[Item]) -> dict[int, bool]:
 async def report(
     s: Session, replay: Replay, items: Sequence[Item], skipped: Sequence[str]
 ) -> Report:
-    """The report of a bisection that has been asked to its end; `skipped` says what was not."""
+    """The report of a complete bisection; `skipped` names the releases that were not asked."""
     step = bisection.decide(replay.releases, goods(replay, items))
     asked = len([item for item in items if item.after is not None])
     oldest, newest = (f"r{replay.releases[end]}" for end in (0, -1))

@@ -1,7 +1,7 @@
 """The job that sends one message of a rollout to a webhook and keeps what it answered.
 
 The message's id is in the arguments, so that every attempt sends the same one. A webhook that says
-no ends the job well: it has answered. Imported by `engine.jobs.kinds`, by name.
+no ends the job successfully: it has answered. Imported by `engine.jobs.kinds`, by name.
 """
 
 from __future__ import annotations

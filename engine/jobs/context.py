@@ -1,4 +1,4 @@
-"""What a step of a job gets: its arguments, earlier results, progress and log.
+"""The context of a step: arguments, earlier results, progress and log.
 
 Thread-safe. Writes nothing itself: `engine.jobs.reporting` stores progress and log lines once a
 second. Imported by `engine.jobs` and the job kinds.
@@ -95,7 +95,7 @@ class Context:
     def advanced(self) -> bool:
         """Whether the step continued where an earlier attempt stopped, and got further.
 
-        A step that starts over every time makes no progress, however far it gets.
+        A step that starts over makes no progress, however far it gets.
         """
         with self._lock:
             return self._current is not None and self._current[0] > (self._first or 0) > 0

@@ -1,9 +1,8 @@
 """The job behind `models gc` and `models remove`: delete downloaded files that nothing needs.
 
-Record first, delete after: the ledger has each file before it is touched. Then, in a transaction
-that looks again, its directory is renamed, and only what was renamed is deleted. A crash in between
-leaves what the next attempt, or the next job of this kind, deletes. Imported by
-`engine.jobs.kinds`, by name.
+Each file is in the ledger before it is touched. Then, in a transaction that checks again, its
+directory is renamed, and only renamed directories are deleted. After a crash in between, the next
+attempt or the next job of this kind deletes the rest. Imported by `engine.jobs.kinds`, by name.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def size_bytes(self) -> int:
-        """Of all together."""
+        """The sum over all files."""
         return sum(each.size_bytes for each in self.files)
 
 
@@ -62,7 +61,7 @@ async def record(context: Context) -> kinds.Effect:
 
 
 async def set_aside(context: Context) -> kinds.Effect:
-    """Rename what was recorded, unless something needs it by now: no version can be added here."""
+    """Rename the recorded directories that nothing needs by now; no version can be added here."""
     recorded = {each.sha256 for each in _recorded(context).files}
     home = context.home
 

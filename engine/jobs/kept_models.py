@@ -39,9 +39,9 @@ def unchanged(kept: Path, size_bytes: int, mtime_ns: int) -> bool:
 
 
 def keep(part: Path, kept: Path) -> None:
-    """Put a verified file in its place, in one step; a file that is already there is replaced.
+    """Put a verified file in its place atomically, replacing an existing one.
 
-    `part` stays, so that it can be repeated; without hard links on the file system it moves.
+    `part` stays, so that this can be repeated; on a file system without hard links it is moved.
     """
     kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     fresh = part.with_suffix(".keep")

@@ -47,7 +47,7 @@ def _need_room(files: tuple[SourceFile, ...], places: list[Download]) -> None:
 def _progress(
     context: Context, files: tuple[SourceFile, ...], before: int
 ) -> Callable[[int, int | None], None]:
-    """How much of all files is there, given what the earlier ones have."""
+    """Reports progress over all files, of which earlier ones have `before` bytes."""
     sizes = [each.size_bytes for each in files]
     whole = None if None in sizes else sum(size or 0 for size in sizes)
 

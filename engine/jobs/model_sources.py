@@ -57,7 +57,7 @@ class Located(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def shown(self) -> str:
-        """What messages call the model."""
+        """The name of the model in messages."""
         return self.files[0].shown
 
     @property
@@ -200,7 +200,7 @@ def result(context: Context, step: str, kind: Any) -> Any:
 
 
 def located(context: Context) -> Located:
-    """Where the files are at their source."""
+    """The files at their source."""
     found: Located = result(context, "locate", Located)
     return found
 
@@ -222,7 +222,7 @@ def paths(context: Context) -> list[Path]:
 
 @contextlib.contextmanager
 def failures() -> Iterator[None]:
-    """Errors of a source as those of a job."""
+    """Turn errors of a source into errors of a job."""
     try:
         yield
     except server_responses.Unavailable as error:

@@ -1,7 +1,7 @@
-"""The job behind `rollouts plan`: what a rollout would do at the service's own traffic.
+"""The job behind `rollouts plan`: a forecast of a rollout at the service's own traffic.
 
-It reads the store and changes nothing; its result is the plan. A process of its own, because the
-chances of what is found take seconds to compute. Imported by `engine.jobs.kinds`, by name.
+It reads the store and changes nothing; its result is the plan. It is a separate process because the
+probabilities take seconds to compute. Imported by `engine.jobs.kinds`, by name.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ async def compute(context: Context) -> Any:
 
 
 async def conclude(context: Context) -> str:
-    """What the plan says, in a sentence."""
+    """The plan in one sentence."""
     return msgspec.convert(context.results[rollout_plans.STEP], RolloutPlan).verdict
 
 

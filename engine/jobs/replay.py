@@ -84,7 +84,7 @@ KIND: Final = kinds.Kind(
 
 
 def _missing(context: Context) -> list[str]:
-    """What a sample could not draw from."""
+    """A note on requests that could not be drawn."""
     chosen = context.results.get("choose")
     if not isinstance(chosen, dict) or chosen["of"] == chosen["complete"]:
         return []

@@ -64,14 +64,14 @@ class Asking:
             context.progress(done, total, "requests")
             async with context.store.read() as s:
                 item = await replay_items.find(s, self._replay.id, position)
-            if item is not None:  # else its text came of age
+            if item is not None:  # otherwise its text was deleted by retention
                 await self._ask(item)
             done += 1
         context.progress(done, total, "requests")
         return {"asked": total}
 
     async def bisect(self) -> dict[str, int]:
-        """One release after the other, as the answers so far demand."""
+        """Ask one release after the other, as the bisection requires."""
         context, replay = self._context, self._replay
         while True:
             async with context.store.read() as s:
@@ -155,7 +155,7 @@ class Asking:
         return await self._prompts[number].render(asked.variables)
 
     async def _loaded(self, number: int) -> Release:
-        """The release, once it can answer; it is held until then and until the next one is."""
+        """Wait until the release can answer; it is held loaded until the next one is."""
         if self._ready is not None and self._ready.number == number:
             return self._ready
         context, store = self._context, self._context.store

@@ -1,9 +1,10 @@
-"""What the items of a replay come to: both sides side by side, with intervals.
+"""The report of a replay: recorded and new answers compared, with intervals.
 
 Pure arithmetic over items that were asked. The items are paired, each with itself, so the tests are
 those of `engine.judging.regression`. Texts, lengths and times are compared over the items that both
 sides answered to their end, failures over all of them. Times leave out the wait in the queue: it
-depends on the traffic beside, which is not that of the recording. Imported by `engine.jobs.replay`.
+depends on other traffic, which differs from that of the recording. Imported by
+`engine.jobs.replay`.
 """
 
 from __future__ import annotations

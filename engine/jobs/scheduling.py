@@ -1,4 +1,4 @@
-"""Which jobs start, wait, are killed or settled now: the decision, without processes or the store.
+"""Decides which jobs start, wait, are killed or settled; pure.
 
 `decide(queue, processes, deaths, ...)` sees the unfinished jobs beside the processes that run and
 returns what to do and why; `engine.node.jobs` acts on it. Wall-clock times are UTC microseconds,
@@ -99,7 +99,7 @@ def after_failure(job: Job, reason: Reason, plan: Plan, now_us: int) -> Step:
 
 
 def after_temporary_failure(job: Job, plan: Plan, now_us: int) -> Step:
-    """The same after a failure that passes by itself, such as a network's: bounded by time."""
+    """The same after a temporary failure, such as of a network: bounded by time."""
     failures = job.failures + 1
     if sum(backoff_us(each, plan) for each in range(failures + 1)) > plan.patience_us:
         return Step(Act.FAIL, job, Reason.EXHAUSTED, failures)

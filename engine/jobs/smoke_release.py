@@ -1,4 +1,4 @@
-"""The job behind the smoke of a release: a few real requests, all of which have to be answered.
+"""The job behind a smoke test of a release: a few real requests, all of which must be answered.
 
 They go through the gateway's internal socket in class background, to the release itself, whatever
 the splits say; the first of them warms it. Their records have a service of their own name, so that
@@ -27,7 +27,7 @@ from storage.releases import Release
 from storage.requests import Class
 
 SERVICE: Final = "(smoke)"
-"""What the requests are recorded under: no service can have this name."""
+"""The service name that the requests are recorded under; no real service can have it."""
 PROMPTS: Final = (
     "Say hello.",
     "Name three colours.",
@@ -37,7 +37,7 @@ MAX_TOKENS: Final = 16
 DEADLINE_US: Final = 120_000_000
 _TEMPORARY: Final = frozenset({"gateway_unavailable", "release_unavailable", "worker_gone"})
 _SAMPLES: Final = {"string": "text", "integer": 1, "number": 1.0, "boolean": True}
-"""What a variable of the prompt is given that has no default."""
+"""The value of a variable of the prompt that has no default."""
 
 
 class Answered(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,7 +102,7 @@ KIND: Final = kinds.Kind(
 
 
 def _input(release: Release, own: tuple[Message, ...], prompt: str) -> Input:
-    """What the release is asked: a conversation, or a prompt as an input of what it computes."""
+    """The input of a request: a conversation, or for other tasks the prompt's text."""
     task = "text" if release.engine is None else release.engine.task
     if task == "embedding":
         return Embed(((prompt,),))
@@ -112,7 +112,7 @@ def _input(release: Release, own: tuple[Message, ...], prompt: str) -> Input:
 
 
 def _variables(version: PromptVersion) -> dict[str, object]:
-    """A value for each variable that has to be given and has no default."""
+    """A value for each variable without a default."""
     return {
         each.name: _SAMPLES[each.type]
         for each in version.variables

@@ -1,7 +1,7 @@
 """Whether values are larger since a change, beyond a drift that was under way before it.
 
 For what a change does to a bystander, which has no arm beside it: only its own time before. That
-time is parted into an earlier and a later half. The shift between the halves, at the far end of its
+time is split into an earlier and a later half. The shift between the halves, at the far end of its
 interval, is drawn out in a straight line to the middle of the time since, and taken off the shift
 that is found there. So a drift is not blamed on a change, and the longer ago the change, the more
 has to be shown.
@@ -54,7 +54,7 @@ def compare(
     least: float,
     alpha: float = exceedance.ALPHA,
 ) -> Since:
-    """The shift since a change; `alpha` is parted between it and the drift.
+    """The shift since a change; `alpha` is split between it and the drift.
 
     Raises:
         CannotJudge: the stretches do not follow each other, one has no value or an impossible one.

@@ -39,7 +39,7 @@ FACTORS: Final = (1.5, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0)
 # spends nearly all of alpha on runs without an event. The rest is for runs with some.
 CLEAN: Final = 0.99
 
-# An e-value is shown and stored as a float; past this it says no more.
+# An e-value is shown and stored as a float; larger values carry no more information.
 LARGEST_LOG: Final = 690.0
 
 

@@ -1,8 +1,8 @@
 """Cheap checks of an answer, without a model or a reference: each passes or fails.
 
-They find what breaks visibly: nothing was said, it was cut off, it goes round in circles, control
-tokens or broken characters are in it. They say nothing of whether an answer is right. Pure; the
-standard library only. Imported by `engine.control.scoring`.
+They detect visible defects: an empty or truncated answer, repetition, control tokens or broken
+characters. They do not judge whether an answer is right. Pure; the standard library only. Imported
+by `engine.control.scoring`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a step of a rollout can find before it starts: from traffic, weight, duration and limits.
+"""Predicts what a step of a rollout can find, from traffic, weight, duration and limits.
 
 Answers are numbers of requests; `step` turns them into seconds at the service's measured traffic.
 The harm gate's chances are exact for a gate that is asked at some 150 growing counts; asked after

@@ -40,7 +40,7 @@ from engine.judging import errors, exceedance
 # an event, as Krichevsky and Trofimov have it.
 PRIOR_EVENTS: Final = 0.5
 
-# "What is still needed" is not worth telling beyond this.
+# Beyond this number, how many more requests are needed is not reported.
 MOST_NEEDED: Final = 10**9
 
 Floats = npt.NDArray[np.float64]

@@ -1,4 +1,4 @@
-"""One shape for every verdict: what was found, in how much data, and what is still needed.
+"""One type for every verdict: the finding, the amount of data, and what is still needed.
 
 A controller acts on `outcome`, a screen shows `sentence`, the store keeps all of it. A verdict on a
 candidate fails it only where harm is shown, and passes it only where safety is: anything else is

@@ -1,4 +1,4 @@
-"""What a request costs before a bill can say it: at most when it begins, about when it has ended.
+"""Estimates what a request costs before it is billed: a bound at its start, its cost at its end.
 
 An upstream's tokens have prices: a text has at most as many tokens as bytes, and an answer at most
 `max_tokens`. On this box the price is of time: the computing time that a token took at most lately,
@@ -30,7 +30,7 @@ _KWH_MJ: Final = 3_600 * 1_000 * 1_000
 
 
 class ExpectedCosts:
-    """By the prices that are known; learns how long tokens take as requests end."""
+    """Estimates by the known prices; learns the time of tokens as requests end."""
 
     def __init__(self, prices: PriceList, serves: Serves) -> None:
         self._prices = prices
@@ -40,7 +40,7 @@ class ExpectedCosts:
         """Millijoules that work took, and the computing time of that, in microseconds."""
 
     def reprice(self, prices: PriceList, serves: Serves) -> None:
-        """Go on by other prices."""
+        """Use other prices from now on."""
         self._prices, self._serves = prices, serves
 
     def energetic(self, now_s: int) -> bool:
@@ -109,7 +109,7 @@ def _weighed(used: Usage) -> int:
 
 
 def _bytes(job: Job) -> int:
-    """Of all its texts; a token that is given as such counts as one."""
+    """The bytes of all its texts; a token id counts as one."""
     match job.input:
         case Text(prompts=prompts, suffix=suffix):
             return (sum(map(_size, prompts)) + len(prompts) * _size(suffix)) * job.n

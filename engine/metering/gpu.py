@@ -1,9 +1,9 @@
 """Samples the GPUs through NVML. A machine without a driver has none, which is not an error.
 
-A GPU may fall off the bus, a card (a MIG slice or a vGPU above all) may lack a metric, the driver
-may be updated meanwhile: what cannot be read is None, never zero, and nothing is raised. A card
-that is lost has no sample, and is looked for again by its index every minute. NVML calls can hang,
-so everything except `due` is called off the loop. Imported by `engine.control`.
+A GPU may fall off the bus, a card (especially a MIG slice or a vGPU) may lack a metric, the driver
+may be updated: a value that cannot be read is None, never zero, and nothing is raised. A card that
+is lost has no sample, and is looked for again by its index every minute. NVML calls can hang, so
+everything except `due` is called off the loop. Imported by `engine.control`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The errors that a driver reports of its GPUs as events: Xids, by card, since the last look.
 
-Registering for them fails on cards, drivers and users without the right: then there are none to
-read, which is None and not an empty list. Called where NVML is, off the loop. Imported by
-`engine.metering.gpu`.
+Registering for them fails on cards, drivers and users without the right: then the result is None,
+not an empty list. Called where NVML is, off the loop. Imported by `engine.metering.gpu`.
 """
 
 from __future__ import annotations
@@ -63,5 +62,5 @@ def ask(question: Callable[..., Any], *arguments: Any, default: Any) -> Any:
 
 
 def _address(handle: Any) -> int | None:
-    """What tells a card from another: NVML's pointer to it."""
+    """The identity of a card: NVML's pointer to it."""
     return ctypes.cast(handle, ctypes.c_void_p).value

@@ -1,4 +1,4 @@
-"""What budgets and online scores say now, as exported series for alert rules.
+"""The state of budgets and online scores as exported series for alert rules.
 
 A budget by the month needs the usage of the whole month: what it cost before today is kept for an
 hour, or until a price changes. Reads only. Imported by `engine.metering.series_of_state`.
@@ -17,7 +17,7 @@ from storage.online_scores import Rate
 from storage.store import Session
 
 SCORED_S: Final = 3_600
-"""Scores are those of requests that came in so long a time."""
+"""The time over which requests count for scores."""
 _SECOND_US: Final = 1_000_000
 _REFUSES: Final = "refuses"
 

@@ -1,4 +1,4 @@
-"""What the store says now of instances, rollouts, runs and notifications, as exported series.
+"""The state of instances, rollouts, runs and notifications as exported series.
 
 Reads only. Imported by `engine.control.alerts` and by the gateway.
 """

@@ -1,9 +1,8 @@
-"""What happened in the second that is not over yet: by arm, tenant, instance, in the gateway.
+"""Counts the events of the current second: by arm, tenant, instance, and in the gateway.
 
-What is quiet gets a row every four seconds only, and more seldom where there are hundreds of quiet
-arms: their rows are bounded, or the store would be busy with nothing. The idle time of an instance
-in the seconds between is in that row, so that busy and idle time add up to wall time. Never touches
-the store. Imported by the gateway.
+Quiet subjects get a row only every four seconds, and hundreds of quiet arms more rarely: their rows
+are bounded to spare the store. The idle time of an instance in the seconds between is in that row,
+so that busy and idle time add up to wall time. Never touches the store. Imported by the gateway.
 """
 
 from __future__ import annotations
@@ -77,13 +76,13 @@ class Requests:
 
 
 def _recent(written: int, second: int, within_s: int = IDLE_S) -> bool:
-    """Whether a row was written less than that ago; never so after the clock was set back."""
+    """Whether a row was written less than that ago; False after the clock was set back."""
     return 0 <= second - written < within_s
 
 
 @dataclass(slots=True)
 class _Sums:
-    """Over the frames since the last row."""
+    """Sums over the frames since the last row."""
 
     steps: int = 0
     prefill: int = 0
@@ -118,7 +117,7 @@ class Instance:
     def close(
         self, second: int, hello: wire.Hello | None, knobs: Mapping[str, int]
     ) -> Iterator[Row]:
-        """The rows of what is over; none without a connection (`hello` is None)."""
+        """The rows of complete seconds; none without a connection (`hello` is None)."""
         step, sums = self._step, self._sums
         if hello is None:
             self._step, self._quiet, self._sums = None, None, _Sums()
@@ -262,6 +261,6 @@ class Windows:
                 del self._tenants[tenant]
 
     def keep(self, instances: Container[str]) -> None:
-        """Forget the instances that the gateway is not connected to any more."""
+        """Forget the instances that the gateway is no longer connected to."""
         for name in [name for name in self._instances if name not in instances]:
             del self._instances[name]

@@ -1,8 +1,8 @@
-"""When snapshots may begin: readers must leave a gap in which the store's log can begin anew.
+"""Decides when snapshots may begin: readers must leave a gap in which the WAL can be reset.
 
-SQLite's log grows while some reader uses it. One snapshot is bounded in time; users who take turns
-would keep it growing all the same. So once the log is large, new snapshots wait until those under
-way have ended and the log was written back. Imported by `engine.reads.server`.
+SQLite's log grows while some reader uses it. One snapshot is bounded in time; overlapping snapshots
+would still keep it growing. So once the log is large, new snapshots wait until those under way have
+ended and the log was written back. Imported by `engine.reads.server`.
 """
 
 from __future__ import annotations

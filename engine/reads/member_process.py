@@ -1,9 +1,9 @@
 """`python -m engine.reads.member_process HOME PARENT`: runs the statements of one member.
 
-SQLite's limit of memory is that of a process: a large sort of one member would make the statements
-of the others fail. So each member has a process, with orders on its standard input and answers on
-its standard output, one at a time. Ends with its input, and with its parent. Started by
-`engine.reads.members`, which imports the orders from here.
+SQLite's memory limit is per process: a large sort of one member would make the statements of others
+fail. So each member has a process, with orders on its standard input and answers on its standard
+output, one at a time. Ends with its input, and with its parent. Started by `engine.reads.members`,
+which imports the orders from here.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class Member:
     async def ask(self, order: Order) -> bytes:
         """The encoded answer to an order; a member's orders take turns.
 
-        One that is given up is carried out to its end, which the time in it bounds.
+        A cancelled order still runs to its end, which its time limit bounds.
 
         Raises:
             Ended: the process has ended.
@@ -68,7 +68,7 @@ class Member:
                 raise
 
     async def ready(self) -> None:
-        """Return when the process answers; starting it is not its user's time.
+        """Return when the process answers, so that its start does not count as its user's time.
 
         Raises:
             Ended: the process has ended.
@@ -136,7 +136,7 @@ class Members:
             return member
 
     async def leave(self, member: Member) -> None:
-        """It is not used any more."""
+        """Stop using it."""
         member.uses -= 1
         async with self._changed:
             self._changed.notify_all()

@@ -201,7 +201,7 @@ class Server:
         return await member.ask(Order(client.number, "begin"))
 
     async def _enter(self, uid: int, within_s: float) -> Member:
-        """The process of a user, running, once one is free; nothing else is held meanwhile."""
+        """The running process of a user, once one is free; no snapshot is held while waiting."""
         async with asyncio.timeout(within_s):
             member = await self._members.enter(uid)
         try:

@@ -1,4 +1,4 @@
-"""Whether a LoRA adapter belongs on weights, told by the shapes of their tensors.
+"""Whether a LoRA adapter fits weights, by the shapes of their tensors.
 
 Reads no weights. Imported by `engine.jobs`.
 """

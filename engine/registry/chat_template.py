@@ -1,4 +1,4 @@
-"""Whether a model's chat template works, what it takes, and how its model writes calls.
+"""Checks a model's chat template: whether it works, what it takes, how its model writes calls.
 
 Tried when the model is added, not at the first request, in a renderer process, as the gateway will
 render it. Imported by `engine.jobs` and `gguf_header`.

@@ -1,4 +1,4 @@
-"""Measures what loading a model file takes, in a process that libllama may abort.
+"""Measures the memory that loading a model takes, in a process that libllama may abort.
 
 Imported by `engine.jobs`.
 """

@@ -55,7 +55,7 @@ _OTHERS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a GGUF says of itself; `no_text` is why it cannot generate text, empty if it can.
+    """The facts in a GGUF header; `no_text` is why it cannot generate text, empty if it can.
 
     `task` is what it is made for, None for what Paddock does not serve, `pooling` how it says that
     the vectors of tokens are made one, `width` their length; None where it does not say.
@@ -101,7 +101,7 @@ def read(path: Path) -> Header:
 
 
 def scan(path: Path, *, empty: bool = False) -> Scanned:
-    """What one file says; `empty`: it may be without tensors.
+    """Read one file; `empty`: it may have no tensors.
 
     Raises:
         Broken: it has no header, or one that contradicts the file. OSError: it cannot be read.

@@ -78,7 +78,7 @@ async def base_of(s: Session, asked: verbs.models.Add) -> ModelVersion | None:
 
 
 async def lineage_of(s: Session, asked: verbs.models.Add) -> Lineage:
-    """What the version was made from; StorageError if there is no such parent."""
+    """The lineage of a version; StorageError if there is no such parent."""
     parent = None if asked.parent is None else await models.find(s, asked.parent)
     return Lineage(
         parent_id=None if parent is None else parent.id, dataset=asked.dataset, run=asked.run
@@ -246,7 +246,7 @@ def _unfit(found: Facts, kind: Kind, base: ModelVersion | None) -> str | None:
 
 
 def _remark(checks: ModelChecks) -> str:
-    """What the checks found that the person should know."""
+    """Results of the checks that the person should know."""
     if checks.task == "embedding":
         return " It makes embeddings: a release of it answers /v1/embeddings."
     if checks.task == "reranking":

@@ -1,4 +1,4 @@
-"""What a server's responses mean for a download: usable, worth a retry, or refused, and why.
+"""Judges the responses of download servers: usable, worth a retry, or refused, and why.
 
 Turns statuses, headers and network errors into errors with a message. Sends nothing.
 Imported by `engine.registry.downloads`.

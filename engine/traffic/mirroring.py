@@ -1,8 +1,8 @@
-"""Which requests are copied to a shadow: a sticky share, by the bucket of a salt of its own.
+"""Which requests are copied to a shadow: a sticky share, by the bucket under a separate salt.
 
 Pure: the same salt, unit and share give the same answer in every process, and a larger share keeps
-every unit of a smaller one. The salt is the rollout's, so that the copies are no particular arm of
-any split. Never looks at the load: what a busy box leaves out is decided elsewhere. Standard
+every unit of a smaller one. The salt is the rollout's, so that copies are independent of the arms
+of any split. Never looks at the load: what a busy box leaves out is decided elsewhere. Standard
 library alone. Imported by `engine.execution`.
 """
 

@@ -1,4 +1,4 @@
-"""One call of a webhook, and what its response means: yes, no, or no answer.
+"""Calls a webhook, and interprets its response: yes, no, or no answer.
 
     Exception
       CallError
@@ -31,7 +31,7 @@ TRY_S: Final = 30.0
 BODY_LIMIT: Final = 64 * 1024
 SAID_LIMIT: Final = 200
 _LATER: Final = frozenset({202, 408, 425, 429})
-"""Accepted but not decided, or too early, too late, too often: asked again."""
+"""Statuses of webhooks that have not decided or want to be asked again."""
 
 
 class CallError(Exception):
@@ -140,7 +140,7 @@ def _to(response: httpx.Response) -> str:
 
 
 async def _read(response: httpx.Response) -> bytes:
-    """The body; what is longer than an answer has no end worth waiting for."""
+    """The body, read only up to the longest valid answer."""
     body = bytearray()
     async for piece in response.aiter_raw():
         body += piece

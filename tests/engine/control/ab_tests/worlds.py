@@ -22,6 +22,7 @@ from storage.ab_tests import AbTest
 from storage.home.pepper import Pepper
 from storage.requests import Outcome, Request
 from storage.store import Session
+from tests.engine.control import turns
 from tests.engine.control.rollouts import worlds as rollout_worlds
 from tests.home_templates import Template
 
@@ -107,26 +108,12 @@ class World(rollout_worlds.World):
         await self.store.write(work)
 
     async def turn(self) -> Plan | None:  # type: ignore[override]
-        """One look and at most one act, of a controller that knows nothing of an earlier one."""
-        controller = AbTests()
-
-        async def work(s: Session) -> Plan | None:
-            decision = controller.decide(await controller.observe(s, self.now_us), self.now_us)
-            if decision.plan is None:
-                return None
-            await controller.act(s, decision, self.now_us)
-            assert isinstance(decision.plan, Plan)
-            return decision.plan
-
-        return await self.store.write(work)
+        """One look and at most one act, by a new controller."""
+        return await turns.take(self.store, AbTests(), Plan, self.now_us)
 
     async def settle(self) -> list[Plan]:  # type: ignore[override]
         """Turns until there is nothing to do."""
-        done: list[Plan] = []
-        while (plan := await self.turn()) is not None:
-            done.append(plan)
-            assert len(done) < 50, "the controller does not settle"
-        return done
+        return await turns.settle(self.turn)
 
     async def test(self) -> AbTest:
         """The newest test."""

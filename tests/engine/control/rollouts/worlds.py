@@ -47,6 +47,7 @@ from storage.rollouts import Rollout
 from storage.services import Service
 from storage.shadow_comparisons import Comparison
 from storage.store import Session, Store
+from tests.engine.control import turns
 from tests.home_templates import Template
 from tests.storage import fixtures
 
@@ -264,26 +265,12 @@ class World:
         return await self.rollout()
 
     async def turn(self) -> Plan | None:
-        """One look and at most one act, of a controller that knows nothing of an earlier one."""
-        controller = Rollouts()
-
-        async def work(s: Session) -> Plan | None:
-            decision = controller.decide(await controller.observe(s, self.now_us), self.now_us)
-            if decision.plan is None:
-                return None
-            await controller.act(s, decision, self.now_us)
-            assert isinstance(decision.plan, Plan)
-            return decision.plan
-
-        return await self.store.write(work)
+        """One look and at most one act, by a new controller."""
+        return await turns.take(self.store, Rollouts(), Plan, self.now_us)
 
     async def settle(self) -> list[Plan]:
         """Turns until there is nothing to do."""
-        done = []
-        while (plan := await self.turn()) is not None:
-            done.append(plan)
-            assert len(done) < 50, "the controller does not settle"
-        return done
+        return await turns.settle(self.turn)
 
     # What is there now
 
