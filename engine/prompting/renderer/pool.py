@@ -8,7 +8,7 @@ happen on one event loop. Imported by `engine.prompting`, `engine.control` and `
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, Self
@@ -34,6 +34,7 @@ from engine.prompting.renderer.protocol import (
     Texts,
     Work,
 )
+from engine.prompting.renderer.quarantine import Quarantine
 from engine.serving.wire import Segment
 
 WAITING_LIMIT: Final = 1024
@@ -46,7 +47,6 @@ _CPU_PER_TEXT_S: Final = 0.005
 _CPU_PER_CHARACTER_S: Final = 1e-6
 _CPU_MOST_S: Final = 30.0
 _ATTEMPTS: Final = 2
-_QUARANTINED: Final = 1000
 _RETRY_US: Final = 1_000_000
 _UNSTARTED: Final = 3
 """Consecutive processes that die before they are ready, after which work is refused."""
@@ -75,14 +75,12 @@ class Renderer:
 
         `on_quarantine` is called with each quarantined source and the reason.
         """
-        self._on_quarantine = on_quarantine
-        self._stored: frozenset[bytes] = frozenset()
         self._most = processes
         self._limits = limits
         self._children: set[Child] = set()
         self._starting: set[asyncio.Task[None]] = set()
         self._waiting: deque[Task] = deque()
-        self._quarantine: OrderedDict[bytes, str] = OrderedDict()
+        self._quarantine = Quarantine(on_quarantine)
         self._unstarted = 0
         self._closed = False
 
@@ -156,14 +154,11 @@ class Renderer:
 
     def quarantined(self, source: Keyed[Source]) -> str | None:
         """Why a source is quarantined, None if it is not."""
-        return self._quarantine.get(source.key)
+        return self._quarantine.reason(source.key)
 
     def follow(self, stored: Mapping[bytes, str]) -> None:
         """Quarantine the sources with these keys, and release those no longer among them."""
-        for key in self._stored - stored.keys():
-            self._quarantine.pop(key, None)
-        self._stored = frozenset(stored)
-        self._quarantine.update(stored)
+        self._quarantine.follow(stored)
 
     def warm(self) -> None:
         """Start a process, so that the first work does not wait for it."""
@@ -183,7 +178,7 @@ class Renderer:
     # work
 
     async def _do(self, template: Keyed[Source], work: Work, given: Sequence[str]) -> Answer:
-        if (reason := self._quarantine.get(template.key)) is not None:
+        if (reason := self._quarantine.reason(template.key)) is not None:
             raise Exceeded(reason, quarantined=True)
         answer = await self._queue(template, work, given)
         if isinstance(answer, Fault):
@@ -285,13 +280,7 @@ class Renderer:
             task.result.set_exception(_unavailable(why))
             return
         if not task.large:
-            self._quarantine[task.template.key] = death.reason
-            self._on_quarantine(task.template, death.reason)
-            if len(self._quarantine) > _QUARANTINED:
-                self._quarantine.popitem(last=False)
-            _log.error(
-                "a template is quarantined", template=task.template.key.hex(), reason=death.reason
-            )
+            self._quarantine.add(task.template, death.reason)
         task.result.set_exception(Exceeded(death.reason, quarantined=not task.large))
 
     def _fail_waiting(self, why: str) -> None:
