@@ -8,15 +8,14 @@ Imported by its neighbours.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
 
-from engine.backends.upstream import echo, faults
+from engine.backends.upstream import echo, faults, logprobs
 from engine.backends.upstream.sse import Event as Sse
-from engine.execution.job import CallDelta, Delta, Echoed, Finished, Logprob, TokenLogprob
+from engine.execution.job import CallDelta, Delta, Echoed, Finished, TokenLogprob
 
 CHARACTERS_PER_TOKEN: Final = 256
 """No vocabulary in use has a longer token."""
@@ -26,10 +25,6 @@ _CHUNKS: Final = 512
 """Beside those: some servers send a chunk without text every second while they compute."""
 CALLS: Final = 512
 """Calls that one choice may make."""
-_LEAST_LOGPROB: Final = -9999.0
-"""OpenAI's own figure for minus infinity."""
-_BYTES: Final = re.compile(r"bytes:(?:\\x[0-9a-f]{2})+")
-"""How OpenAI names a token that is not UTF-8 by itself."""
 _LENGTH: Final = frozenset({"length", "max_tokens", "model_length"})
 _ABORTED: Final = frozenset({"abort", "cancelled", "error"})
 _CALLED: Final = frozenset({"tool_calls", "function_call"})
@@ -109,7 +104,7 @@ class Answer:
     ) -> None:
         """`alternatives` is the job's `logprobs`; `queue_us` was spent before it was sent.
 
-        `prompt` is what the answer has to return, None where it has not.
+        `prompt` is the prompt that the answer has to return, None if it need not.
         """
         self._prompt = prompt
         self._answered = max_tokens > 0
@@ -161,8 +156,8 @@ class Answer:
         if self._prompt is None:
             return [*found]
         text = "".join(delta.text for delta in found)
-        logprobs = [one for delta in found for one in delta.logprobs]
-        parts = echo.parts(self._prompt, text, logprobs, answered=self._answered)
+        tokens = [one for delta in found for one in delta.logprobs]
+        parts = echo.parts(self._prompt, text, tokens, answered=self._answered)
         echoed = Echoed(self._index, parts.prompt, parts.prompt_tokens)
         usage = self._usage or _Usage()
         self._tokens = usage.completion_tokens or len(parts.logprobs) or 1
@@ -227,16 +222,16 @@ class Answer:
         text = choice.text or turn.content or ""
         reasoning = turn.reasoning_content or turn.reasoning or ""
         calls = self._calls(turn.tool_calls) if turn.tool_calls else ()
-        logprobs = self._logprobs(choice.logprobs) if choice.logprobs else ()
+        chosen = self._logprobs(choice.logprobs) if choice.logprobs else ()
         self._characters_left -= len(text) + len(reasoning)
         self._characters_left -= sum(len(c.name) + len(c.id) + len(c.arguments) for c in calls)
         if self._characters_left < 0:
             raise faults.malformed(self._upstream, "its answer is longer than max_tokens allows")
         found: list[Delta] = []
-        if text or logprobs or reasoning or calls:
-            tokens = len(logprobs) or 1
+        if text or chosen or reasoning or calls:
+            tokens = len(chosen) or 1
             self._tokens += tokens
-            shown = logprobs if self._alternatives >= 0 else ()
+            shown = chosen if self._alternatives >= 0 else ()
             found.append(Delta(self._index, text, tokens, shown, at_us, reasoning, calls))
         if choice.finish_reason is not None:
             if choice.finish_reason in _ABORTED:
@@ -263,52 +258,8 @@ class Answer:
         return tuple(found)
 
     def _logprobs(self, raw: dict[str, Any]) -> tuple[TokenLogprob, ...]:
-        """In the format of chats or of completions; llama-server uses the former for both."""
         try:
-            if raw.get("content") is not None:
-                return tuple(self._of_chat(token) for token in raw["content"])
-            if raw.get("tokens"):
-                return self._of_text(raw)
+            return logprobs.read(raw, self._alternatives)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             what = "its log-probabilities have an unknown format"
             raise faults.malformed(self._upstream, what) from error
-        return ()
-
-    def _of_chat(self, token: dict[str, Any]) -> TokenLogprob:
-        top = [_logprob(each) for each in token.get("top_logprobs") or ()]
-        return TokenLogprob(_logprob(token), tuple(top[: max(0, self._alternatives)]))
-
-    def _of_text(self, raw: dict[str, Any]) -> tuple[TokenLogprob, ...]:
-        tokens, values = raw["tokens"], raw["token_logprobs"]
-        tops = raw.get("top_logprobs") or [None] * len(tokens)
-        return tuple(
-            TokenLogprob(_pair(token, value), self._best(top or {}))
-            for token, value, top in zip(tokens, values, tops, strict=True)
-        )
-
-    def _best(self, top: dict[str, float]) -> tuple[Logprob, ...]:
-        pairs = sorted((_pair(token, value) for token, value in top.items()), key=_descending)
-        return tuple(pairs[: max(0, self._alternatives)])
-
-
-def _logprob(token: dict[str, Any]) -> Logprob:
-    raw = token.get("bytes")
-    exact = bytes(raw) if raw is not None else str(token["token"]).encode("utf-8", "replace")
-    return Logprob(exact, _number(token["logprob"]))
-
-
-def _pair(token: str, value: float | None) -> Logprob:
-    name = str(token)
-    if _BYTES.fullmatch(name):
-        return Logprob(
-            bytes.fromhex(name.removeprefix("bytes:").replace("\\x", "")), _number(value)
-        )
-    return Logprob(name.encode("utf-8", "replace"), _number(value))
-
-
-def _descending(pair: Logprob) -> float:
-    return -pair.logprob
-
-
-def _number(value: float | None) -> float:
-    return _LEAST_LOGPROB if value is None else max(float(value), _LEAST_LOGPROB)
