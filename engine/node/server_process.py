@@ -40,10 +40,11 @@ _log = structlog.get_logger("server")
 
 
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
-    """What to run and how patiently; `{port}` and `{host}` are still to be filled in.
+    """The command and its timeouts; `{port}` and `{host}` are still to be filled in.
 
     `start_s` bounds the wait for readiness, `silent_s` the time without a healthy answer after it,
-    `drain_s` the wait for requests under way, and three quarters of it that for the server to exit.
+    `probe_s` one check of its health, `drain_s` the wait for requests under way, and three quarters
+    of that the wait for the server to exit.
     """
 
     command: tuple[str, ...]
@@ -52,6 +53,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     address: str
     start_s: float = 1800.0
     silent_s: float = SILENT_S
+    probe_s: float = PROBE_S
     drain_s: float = 20.0
 
 
@@ -110,7 +112,7 @@ class Server:
     async def healthy(self) -> bool:
         """Whether its health path answers 200."""
         try:
-            async with asyncio.timeout(PROBE_S):
+            async with asyncio.timeout(self.orders.probe_s):
                 reader, writer = await asyncio.open_connection(_HOST, self.port)
                 try:
                     writer.write(

@@ -1,12 +1,11 @@
 """`python -m engine.node.server_shim`: the parent of one supervised server, such as llama-server.
 
 The node supervises it like a worker: the shim speaks the node's status lines for a program that
-does not know them. It picks a free port of loopback, starts the command, waits until its
-health path answers 200, publishes its address, and from then on checks its health. Heartbeats say
-since when a server has not answered; in the end it is killed with everything that it started. On
-SIGTERM the address is withdrawn, requests under way may finish, and the server gets SIGTERM, then
-SIGKILL. What it prints goes to the shim's standard error, the log of the instance, at a bounded
-rate.
+does not know them. It picks a free port of loopback, starts the command, waits until its health
+path answers 200, publishes its address, and from then on checks its health. Heartbeats say since
+when a server has not answered; in the end it is killed with everything that it started. On SIGTERM
+the address is withdrawn, requests under way may finish, and the server gets SIGTERM, then SIGKILL.
+What it prints goes to the shim's standard error, the log of the instance, at a bounded rate.
 
 What to run comes as JSON in `PADDOCK_SERVER`, because command lines are readable by everyone and a
 server's environment may hold secrets. Exit 0 after draining, 1 when the server failed.
@@ -27,7 +26,7 @@ import msgspec
 import structlog
 
 from engine.node import server_process
-from engine.node.server_process import PROBE_S, Failed, Orders, Server
+from engine.node.server_process import Failed, Orders, Server
 from engine.process.address import Address, Published
 from storage.runtime import logs, parent
 from storage.runtime.reporting import Reports
@@ -113,7 +112,7 @@ class _Checks:
     def unanswered_s(self) -> float:
         """For how long it has not answered, 0 while that is no longer than one check may take."""
         since_s = self._loop.time() - self._healthy_s
-        return since_s if since_s > PROBE_S + EVERY_S else 0.0
+        return since_s if since_s > self._server.orders.probe_s + EVERY_S else 0.0
 
     async def run(self) -> None:
         """Check until cancelled. A check that hangs must not hold up the heartbeats."""

@@ -61,7 +61,7 @@ def test_a_server_that_exits_fails_the_shim(tmp_path: Path) -> None:
 
 def test_a_server_that_stops_answering_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
     """A hung server may hold a GPU's memory in a child process."""
-    with shim(tmp_path, silent_s=0.2) as one:
+    with shim(tmp_path, silent_s=0.2, probe_s=2.0) as one:
         found = one.ready()
         child = psutil.Process(int(httpx.get(f"{found.root}/child").text))
         httpx.get(f"{found.root}/hang")
@@ -72,14 +72,14 @@ def test_a_server_that_stops_answering_is_killed_with_all_that_it_started(tmp_pa
 
 
 def test_a_shim_tells_since_when_its_server_has_not_answered(tmp_path: Path) -> None:
-    """Its heartbeats continue: they are not those of the server. Heard again, nothing is said."""
-    with shim(tmp_path) as one:
+    """Its own heartbeats continue; they stop saying so once the server answers again."""
+    with shim(tmp_path, probe_s=0.5) as one:
         one.ready()
         server = one.server()
         server.suspend()
         while not (beat := one.said("beat"))["unanswered_us"]:
             assert beat["running"] == 0
-        assert beat["unanswered_us"] > 5_000_000
+        assert beat["unanswered_us"] > 1_500_000
         server.resume()
         while one.said("beat")["unanswered_us"]:
             continue
