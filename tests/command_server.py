@@ -41,7 +41,7 @@ def listen(address: str) -> None:
     sys.stdout.write("\n")
     sys.stdout.flush()
     children = 0
-    while 0 not in select.select([0, listener], [], [])[0]:
+    while 0 not in select.select([0, listener.fileno()], [], [])[0]:
         connection, _ = listener.accept()
         if os.fork() == 0:
             _serve(connection)

@@ -60,7 +60,7 @@ class Box:
         process = SupervisedProcess(
             spec, monotonic_us=lambda: self.now_us, tell=lambda _: None, prepare=prepare
         )
-        process.fact = dataclasses.replace(process.fact, state=self.begun)
+        process._report(self.begun)
         process._change(running=True, ready=True)
         self.running[spec.name] = process
         self.prepare[spec.name] = prepare
@@ -262,7 +262,7 @@ async def test_replicas_are_replaced_in_turn(tmp_path: Path) -> None:
         started = here.running[FIRST]
         await here.instances.follow()
         assert (here.stopping, here.instances.settling) == (set(), True)
-        started.fact = dataclasses.replace(started.fact, state="ready")
+        started._report("ready")
         await here.instances.follow()
         assert here.stopping == {SECOND}
 
