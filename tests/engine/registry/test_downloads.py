@@ -238,7 +238,7 @@ async def test_a_server_that_goes_silent_is_left_in_time(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What had arrived by then is kept."""
-    monkeypatch.setattr(downloads, "_TIMEOUT", 0.2)
+    monkeypatch.setattr(server_requests, "_TIMEOUT", 0.2)
     hub.held_after = 1000
     with pytest.raises(server_responses.Unavailable, match="did not answer in time"):
         await fetch(plain(hub), Download(tmp_path))
