@@ -35,26 +35,26 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     notify: Annotated[tuple[str, ...], Meta(max_length=MOST_NOTIFIED)] = ()
 
     def __post_init__(self) -> None:
-        """Refuse steps that do not lead to all of the traffic, or do so by time alone."""
+        """Refuse steps that do not lead to all of the traffic, by guards or by a person."""
         guards = rollout_guards.GUARDS if self.guards is None else self.guards
         for url in self.notify:
             try:
                 rollout_steps.check_url(url)
             except ValueError as error:
                 raise ValueError(f"{error} - at `$.notify`") from error
+        steps = self.steps or rollout_steps.DEFAULTS[self.strategy]
         try:
-            steps = self.steps or rollout_steps.DEFAULTS[self.strategy]
             rollout_steps.fits(self.strategy, steps, guards)
         except Invalid as error:
             raise ValueError(f"{str(error).rstrip('.')} - at `$.strategy`") from error
-        if self.steps is not None:
-            if (at := rollout_steps.ungated(self.steps)) is not None:
-                said = f"step {at + 1} needs an analysis, or a pause without an end, after it"
-                raise ValueError(f"{said} - at `$.steps`")
-            try:
-                rollout_steps.check(self.steps, guards)
-            except Invalid as error:
-                raise ValueError(f"{str(error).rstrip('.')} - at `$.steps`") from error
+        if self.steps is not None and (at := rollout_steps.ungated(self.steps)) is not None:
+            said = f"step {at + 1} needs an analysis, or a pause without an end, after it"
+            raise ValueError(f"{said} - at `$.steps`")
+        try:
+            rollout_steps.check(steps, guards)
+        except Invalid as error:
+            field = "guards" if self.steps is None else "steps"
+            raise ValueError(f"{str(error).rstrip('.')} - at `$.{field}`") from error
 
     @property
     def words(self) -> str:
@@ -109,5 +109,15 @@ def encode(policy: Policy | None) -> str | None:
 
 @functools.lru_cache(maxsize=256)
 def decode(kept: str | None) -> Policy | None:
-    """From what the store keeps."""
-    return None if kept is None else msgspec.json.decode(kept, type=Policy)
+    """From what the store keeps.
+
+    Guards that no rollout could start with were once accepted; the default ones replace them.
+    """
+    if kept is None:
+        return None
+    try:
+        return msgspec.json.decode(kept, type=Policy)
+    except msgspec.ValidationError:
+        fields = msgspec.json.decode(kept)
+        fields.pop("guards", None)
+        return msgspec.convert(fields, Policy)

@@ -152,7 +152,7 @@ def check(steps: Sequence[Step], guards: Sequence[Guard]) -> None:
     if len({guard.name for guard in guards}) < len(guards):
         raise errors.Invalid("A guard is named twice; name each once.")
     if not guards and any(isinstance(step, Analysis | Mirror) for step in steps):
-        raise errors.Invalid("An analysis needs a guard; name one, or leave the analyses out.")
+        raise errors.Invalid("An analysis needs a guard: name one, or give steps without analyses.")
 
 
 def fits(strategy: Strategy, steps: Sequence[Step], guards: Sequence[Guard]) -> None:

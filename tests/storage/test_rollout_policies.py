@@ -1,0 +1,54 @@
+"""Rollout policies are refused when they are written, not when a rollout is started by them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from storage import rollout_guards, rollout_policies, rollout_syntax
+from storage.rollout_policies import Policy
+from storage.rollout_steps import Strategy
+
+
+@pytest.mark.parametrize("strategy", Strategy)
+def test_default_steps_need_a_guard(strategy: Strategy) -> None:
+    """Every strategy analyses by default; the message says what to change."""
+    said = "name one, or give steps without analyses - at `$.guards`"
+    with pytest.raises(ValueError, match=re.escape(said)):
+        Policy(strategy=strategy, guards=())
+
+
+def test_a_guard_is_named_once() -> None:
+    """Beside default steps as well."""
+    guard = rollout_syntax.parse_guard("error_rate<=1%")
+    with pytest.raises(ValueError, match=r"named twice.* at `\$\.guards`"):
+        Policy(guards=(guard, guard))
+
+
+def test_steps_that_a_person_leads_need_no_guard() -> None:
+    """A pause without an end waits for a person."""
+    steps = rollout_syntax.parse_steps(["5", "pause", "100", "pause"])
+    assert Policy(steps=steps, guards=()).guards == ()
+
+
+def test_an_analysis_among_given_steps_needs_a_guard() -> None:
+    """The message names the steps, as these may be changed as well."""
+    steps = rollout_syntax.parse_steps(["5", "analysis 10m", "100", "pause"])
+    with pytest.raises(ValueError, match=r"An analysis needs a guard.* at `\$\.steps`"):
+        Policy(steps=steps, guards=())
+
+
+@pytest.mark.parametrize(
+    "guards", ["[]", '[{"measure":"clean","allowed_bp":1},{"measure":"clean","allowed_bp":1}]']
+)
+def test_a_kept_policy_that_would_be_refused_now_has_the_default_guards(guards: str) -> None:
+    """A service that was written before can still be read."""
+    found = rollout_policies.decode(f'{{"strategy":"blue_green","guards":{guards}}}')
+    assert found == Policy(strategy=Strategy.BLUE_GREEN)
+
+
+@pytest.mark.parametrize("policy", [Policy(), Policy(guards=rollout_guards.GUARDS)])
+def test_a_policy_is_read_as_it_was_written(policy: Policy) -> None:
+    """With default guards, and with the same guards given."""
+    assert rollout_policies.decode(rollout_policies.encode(policy)) == policy
