@@ -1,12 +1,12 @@
-"""The refusal of a name that is not there, with the first of those that are.
+"""Finding something by its name, and the refusal that lists the names there are.
 
 Imported by the nouns of `storage`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVarTuple
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar, TypeVarTuple
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -14,6 +14,26 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from storage import errors
 
 Ts = TypeVarTuple("Ts")
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+T = TypeVar("T", bound=_Named)
+
+
+def named(noun: str, name: str, known: Sequence[T]) -> T:
+    """The one of several that has this name.
+
+    Raises:
+        NotFound: none has; the message lists those there are.
+    """
+    for each in known:
+        if each.name == name:
+            return each
+    raise errors.unknown(noun, name, [each.name for each in known])
 
 
 async def refusal(

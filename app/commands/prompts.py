@@ -102,7 +102,7 @@ async def show(name: Reference, at: options.At = None, as_json: options.Json = F
     """
     at_us = moments.at(at)
     async with session.reading() as s:
-        full = await (figures.read(s, name) if at_us is None else figures.read_at(s, name, at_us))
+        full = await figures.read(s, name, at_us)
         killing = await (quarantine.every(s) if at_us is None else past_quarantine.every(s, at_us))
     of = quarantine.Kind.PROMPT, full.version.name
     killing = [each for each in killing if (each.kind, each.subject) == of]

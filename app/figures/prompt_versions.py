@@ -67,7 +67,7 @@ async def full_at(s: Session, name: str, against: str, at_us: int) -> snapshot.P
     Raises:
         NotFound: there is no such version, or it had not been added.
     """
-    known = await figures.read_at(s, name, at_us)
+    known = await figures.read(s, name, at_us)
     version = known.version
     labels = await past_prompts.labels(s, at_us, [version.prompt])
     other = await _other(s, version, labels, against)
@@ -76,17 +76,7 @@ async def full_at(s: Session, name: str, against: str, at_us: int) -> snapshot.P
         for each in await past_quarantine.every(s, at_us)
         if (each.kind, each.subject) == (quarantine.Kind.PROMPT, version.name)
     ]
-    return snapshot.Prompt(
-        name=version.name,
-        prompt=version.prompt,
-        number=version.number,
-        facts=tuple(pair for pair in figures.told(known) if pair[0] in _TOLD),
-        quarantined=tuple(killing),
-        labels=(),
-        against="" if other is None else other.name,
-        differences=() if other is None else _differences(other, version),
-        text=tuple(row for line in figures.text(version) for row in line.split("\n")),
-    )
+    return _shown(known, other, killing)
 
 
 async def full(s: Session, name: str, against: str) -> snapshot.Prompt:
@@ -105,15 +95,25 @@ async def full(s: Session, name: str, against: str) -> snapshot.Prompt:
         labels=tuple(each for each in labels if each.number == version.number),
         uses=tuple(each for each in uses if each.number == version.number),
     )
+    killing = [each.reason for each in await quarantine.of(s, quarantine.Kind.PROMPT, version.name)]
+    return _shown(known, other, killing, [await _label(s, version, each, uses) for each in labels])
+
+
+def _shown(
+    known: figures.Full,
+    other: PromptVersion | None,
+    killing: Sequence[str],
+    labels: Sequence[snapshot.PromptLabel] = (),
+) -> snapshot.Prompt:
+    """A version beside the one that it is compared with; `killing` is why it is quarantined."""
+    version = known.version
     return snapshot.Prompt(
         name=version.name,
         prompt=version.prompt,
         number=version.number,
         facts=tuple(pair for pair in figures.told(known) if pair[0] in _TOLD),
-        quarantined=tuple(
-            each.reason for each in await quarantine.of(s, quarantine.Kind.PROMPT, version.name)
-        ),
-        labels=tuple([await _label(s, version, each, uses) for each in labels]),
+        quarantined=tuple(killing),
+        labels=tuple(labels),
         against="" if other is None else other.name,
         differences=() if other is None else _differences(other, version),
         text=tuple(row for line in figures.text(version) for row in line.split("\n")),

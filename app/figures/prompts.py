@@ -56,43 +56,33 @@ class Full(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
-async def read(s: Session, name: str) -> Full:
-    """All that is known of a version, with the moves of the label that it is found by."""
-    version = await prompts.find(s, name)
-    newest = await prompts.find(s, f"{version.prompt}:{LATEST}")
-    label = "" if "@" in name else name.partition(":")[2] or prompts.PRODUCTION
-    return Full(
-        version=version,
-        latest=newest.number == version.number,
-        labels=tuple(
-            each
-            for each in await prompt_labels.of(s, [version.prompt])
-            if each.number == version.number
-        ),
-        uses=tuple(await prompt_uses.of(s, version.prompt, version.number)),
-        moves=tuple(await prompt_labels.history(s, version.prompt, label)),
-    )
+async def read(s: Session, name: str, at_us: int | None = None) -> Full:
+    """All that is known of a version, with the moves of the label that it is found by.
 
-
-async def read_at(s: Session, name: str, at_us: int) -> Full:
-    """A version with its labels, uses and moves of a past moment; protection is left out.
+    With `at_us` as of that moment, without the protection of labels, which has no history.
 
     Raises:
-        NotFound: there was none.
+        NotFound: there is no such version, or there was none.
     """
-    version = await past_prompts.find(s, name, at_us)
-    newest = (await past_prompts.every(s, at_us, prompt=version.prompt))[0]
     label = "" if "@" in name else name.partition(":")[2] or prompts.PRODUCTION
+    if at_us is None:
+        version = await prompts.find(s, name)
+        newest = (await prompts.find(s, f"{version.prompt}:{LATEST}")).number
+        pointing = await prompt_labels.of(s, [version.prompt])
+        used = await prompt_uses.of(s, version.prompt, version.number)
+        moves = await prompt_labels.history(s, version.prompt, label)
+    else:
+        version = await past_prompts.find(s, name, at_us)
+        newest = (await past_prompts.every(s, at_us, prompt=version.prompt))[0].number
+        pointing = await past_prompts.labels(s, at_us, [version.prompt])
+        used = await past_prompts.uses(s, version.prompt, version.number, at_us)
+        moves = await past_prompts.history(s, version.prompt, label, at_us)
     return Full(
         version=version,
-        latest=newest.number == version.number,
-        labels=tuple(
-            each
-            for each in await past_prompts.labels(s, at_us, [version.prompt])
-            if each.number == version.number
-        ),
-        uses=tuple(await past_prompts.uses(s, version.prompt, version.number, at_us)),
-        moves=tuple(await past_prompts.history(s, version.prompt, label, at_us)),
+        latest=newest == version.number,
+        labels=tuple(each for each in pointing if each.number == version.number),
+        uses=tuple(used),
+        moves=tuple(moves),
     )
 
 

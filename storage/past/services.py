@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from storage import errors, rollout_policies, split_history
+from storage import rollout_policies, split_history, unknown_names
 from storage.freezes import Freeze
 from storage.ledger import Entry
 from storage.past import entries
@@ -71,11 +71,7 @@ async def find(s: AsyncSession, name: str, at_us: int) -> Service:
     Raises:
         NotFound: there was none of this name then.
     """
-    found = await every(s, at_us)
-    for each in found:
-        if each.name == name:
-            return each
-    raise errors.unknown("service", name, [each.name for each in found])
+    return unknown_names.named("service", name, await every(s, at_us))
 
 
 async def history(s: AsyncSession, service: Service, at_us: int, limit: int = 100) -> list[Split]:

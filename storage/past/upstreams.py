@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from storage import errors
+from storage import unknown_names
 from storage.ledger import Entry
 from storage.past import entries
 from storage.upstreams import Upstream
@@ -33,11 +33,7 @@ async def find(s: AsyncSession, name: str, at_us: int) -> Upstream:
     Raises:
         NotFound: there was none of this name then.
     """
-    found = await every(s, at_us)
-    for each in found:
-        if each.name == name:
-            return each
-    raise errors.unknown("upstream", name, [each.name for each in found])
+    return unknown_names.named("upstream", name, await every(s, at_us))
 
 
 def _upstream(entry: Entry) -> Upstream:
