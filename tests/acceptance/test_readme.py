@@ -1,4 +1,4 @@
-"""The README does what it says: its commands are run, in order, in a fresh home.
+"""The README and the guides do what they say: their commands are run, in order, in a fresh home.
 
 Fenced blocks marked `sh` are run; each line shown below a `$` must be printed, figures included. In
 a block marked `sh varies` the output shown is an example. A block marked `sh skip` needs what a
@@ -27,7 +27,13 @@ import pytest
 from tests import home_fixtures, paddock_commands
 
 ROOT = Path(__file__).resolve().parents[2]
-README = ROOT / "README.md"
+GUIDES = (
+    "rollouts", "runbooks", "models", "prompts", "alerts", "cost", "operating", "clients",
+    "performance",
+)  # fmt: skip
+"""As the README lists them; their commands continue where those of the page before stop."""
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in GUIDES))
+LINK = re.compile(r"\[[^]]*\]\((?!https?://)(?P<file>[^)#\s]*)(?:#(?P<heading>[^)\s]+))?\)")
 FENCE = re.compile(
     r"^```(?P<kind>sh|python|text)[ \t]*(?P<mark>\w*)\n(?P<text>.*?)^```", re.MULTILINE | re.DOTALL
 )
@@ -41,14 +47,14 @@ ANSWER_LIMIT = 16 * 1024 * 1024
 
 
 class Step(NamedTuple):
-    """A command with the answer that the README shows."""
+    """A command with the answer that its page shows."""
 
     command: str
     shown: tuple[str, ...] = ()
 
 
 def steps(text: str) -> list[Step]:
-    """The commands of the README's runnable blocks."""
+    """The commands of the runnable blocks of a page."""
     found: list[Step] = []
     for fence in FENCE.finditer(text):
         if fence["mark"] == "skip":
@@ -112,7 +118,7 @@ def test_an_output_with_its_figures_changed_is_another_output() -> None:
 
 
 def test_commands_that_would_not_end_are_run_as_their_twins() -> None:
-    """Nothing in the README may block this test."""
+    """No page may block this test."""
     assert endless("paddock") == "paddock status"
     assert endless("paddock serve") == "paddock serve --detach"
     assert endless("paddock requests tail --follow") == "paddock requests tail"
@@ -168,11 +174,33 @@ async def answers(commands: list[str], environment: dict[str, str]) -> list[str]
     return printed
 
 
-@pytest.mark.timeout(0)  # the README is long, and each of its commands has a bound
-async def test_every_command_of_the_readme_does_what_it_says(environment: dict[str, str]) -> None:
-    """Each command succeeds, and each line that the README shows below it is printed."""
+def headings(page: Path) -> set[str]:
+    """The anchors of a page, as GitHub makes them of its headings."""
+    found = re.findall(r"^#+ (.*)$", re.sub(FENCE, "", page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in found}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_to_files_and_headings_that_exist(page: Path) -> None:
+    """Between the README, the guides and the files that they name."""
+    for link in LINK.finditer(page.read_text()):
+        to = page.parent / link["file"] if link["file"] else page
+        assert to.exists(), link[0]
+        assert link["heading"] is None or link["heading"] in headings(to), link[0]
+
+
+def test_the_readme_leads_to_every_guide() -> None:
+    """In the order in which their commands are run."""
+    links = [link["file"] for link in LINK.finditer(PAGES[0].read_text())]
+    guides = [f"docs/{name}.md" for name in GUIDES]
+    assert [each for each in links if each in guides] == guides
+
+
+@pytest.mark.timeout(0)  # the pages are long, and each command has a bound
+async def test_every_command_of_the_pages_does_what_it_says(environment: dict[str, str]) -> None:
+    """Each command succeeds, and each line that a page shows below it is printed."""
     port = environment["PADDOCK_GATEWAY__PORT"]
-    walked = steps(README.read_text())
+    walked = [step for page in PAGES for step in steps(page.read_text())]
     commands = [endless(step.command).replace("8411", port) for step in walked]
     for step, said in zip(walked, await answers(commands, environment), strict=True):
         came = [plain(line.replace(port, "8411")) for line in said.splitlines()]

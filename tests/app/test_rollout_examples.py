@@ -1,7 +1,7 @@
-"""The README's long examples of rollouts are what the commands print, line for line.
+"""The long examples in docs/rollouts.md are what the commands print, line for line.
 
-A rollout of the README's own test has no traffic yet; these have some, and a clock that does not
-run.
+A rollout of tests/acceptance/test_readme.py has no traffic yet; these have some, and a clock that
+does not run.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from tests.app import populated_homes
 from tests.engine.control.rollouts import worlds
 from tests.engine.control.rollouts.worlds import CANDIDATE, STABLE, World
 
-README: Final = Path(__file__).resolve().parents[2] / "README.md"
+PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "rollouts.md"
 NOW_US: Final = 20 * 24 * HOUR_US
 
 
 def shown(command: str) -> list[str]:
-    """The lines that the README shows below a command."""
+    """The lines that the page shows below a command."""
     (block,) = re.findall(
-        rf"^\$ {re.escape(command)}\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL
+        rf"^\$ {re.escape(command)}\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL
     )
     return str(block).rstrip("\n").split("\n")
 
@@ -52,7 +52,7 @@ async def measured(world: World, *rows: tuple[samples.Kind, str, samples.Sample]
     await world.store.write(lambda s: samples.record(s, at, rows))
 
 
-def test_the_plan_in_the_readme_is_one_that_is_printed() -> None:
+def test_the_plan_on_the_page_is_one_that_is_printed() -> None:
     """Of a week in which the nights are quiet, on a canary with too little traffic."""
     hours = range((NOW_US - 7 * 24 * HOUR_US) // HOUR_US, NOW_US // HOUR_US)
     traffic = Traffic(
@@ -77,7 +77,7 @@ def test_the_plan_in_the_readme_is_one_that_is_printed() -> None:
     assert rollout_plan.lines(plan) == shown(command)
 
 
-async def test_the_tree_in_the_readme_is_one_that_is_printed(tmp_path: Path) -> None:
+async def test_the_tree_on_the_page_is_one_that_is_printed(tmp_path: Path) -> None:
     """Of a canary at 5 % that has to see more requests."""
     async with worlds.made(tmp_path / "home") as world:
         world.now_us = populated_homes.NOW_US
