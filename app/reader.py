@@ -39,7 +39,7 @@ from storage import (
     rollouts,
     services,
     silences,
-    upstreams,
+    upstream_health,
 )
 from storage.home import config
 from storage.home.paths import Home
@@ -172,7 +172,7 @@ class Reader:
         """Read what people and parts have changed, if anything."""
         facts = self.facts
         facts.processes = await processes.every(s)
-        facts.upstreams = await upstreams.health(s)
+        facts.upstreams = await upstream_health.every(s)
         facts.alerts = await alerts.active(s)
         facts.silences = await silences.lasting(s, facts.now_us)
         facts.undelivered = await notifications.backlog(s)

@@ -22,7 +22,7 @@ from storage import (
     releases,
     retired_releases,
     services,
-    upstreams,
+    upstream_health,
 )
 from storage.deployments import Backend, Deployment, Status
 from storage.models import Kind, ModelVersion
@@ -63,7 +63,7 @@ async def every(s: AsyncSession, numbers: Sequence[int] | None = None) -> dict[i
             instances.setdefault(process.deployment, []).append(process)
     weights = {each.model_version_id for each in asked if each.model_version_id is not None}
     versions = await models.with_bases(s, weights)
-    health = await upstreams.health(s)
+    health = await upstream_health.every(s)
     retired = await retired_releases.every(s)
     named = await services.named_releases(s)
     found: dict[int, Availability] = {}
@@ -88,7 +88,7 @@ def judge(
     deployment: Deployment,
     instances: Sequence[Process],
     versions: Mapping[int, ModelVersion],
-    health: Mapping[str, upstreams.Health],
+    health: Mapping[str, upstream_health.Health],
     *,
     named: bool,
 ) -> Availability:

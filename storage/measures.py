@@ -1,10 +1,10 @@
 """Every rate, ratio and quantile of Paddock, each defined once.
 
 Screens, `paddock status`, /metrics, probes, alert rules and rollouts call these functions, so that
-two of them never disagree about the same data. All are pure: `traffic` reads what a window holds, a
-measure makes one figure of it. Without data a figure is None, never 0; a count is 0 only where
-something was measured and nothing happened. The measures of instances are in
-`storage.instance_work`. Imported by every package.
+two of them never disagree about the same data. All are pure: `traffic`, of
+`storage.measured_traffic`, reads what a window holds, and a measure makes one figure of it. Without
+data a figure is None, never 0; a count is 0 only if something was measured and nothing happened.
+The measures of instances are in `storage.instance_work`. Imported by every package.
 
 The error rate has one denominator: requests that were executed, `ok + failed`. A request that the
 client cancelled says nothing about the answer it did not wait for, and one that admission refused
@@ -17,18 +17,20 @@ never became a job, such as those without a valid key, belong to no arm: see `st
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from sqlalchemy.ext.asyncio import AsyncSession
+from storage.measured_traffic import Traffic, Window, by_arm, by_tenant, total, traffic
 
-from storage import feedback, requests, rollups, tallies
-from storage.samples import Kind
-from storage.tallies import Tally
-
-_SECOND_US: Final = 1_000_000
+__all__ = [
+    "MEASURES", "Measure", "Traffic", "Unit", "Window", "by_arm", "by_tenant", "cached_share",
+    "cancellation_rate", "completion_tokens", "compute_us", "error_rate", "inter_token",
+    "interval", "latency", "prompt_tokens", "queue_time", "ratings", "refusal_rate",
+    "requests_ended", "requests_per_s", "satisfaction", "satisfaction_interval", "share",
+    "share_interval", "synthetic_share", "thumbs", "tokens_per_s", "total", "traffic", "ttft",
+]  # fmt: skip
 
 
 class Unit(StrEnum):
@@ -39,39 +41,6 @@ class Unit(StrEnum):
     PER_SECOND = "per second"
     MICROSECONDS = "µs"
     TOKENS = "tokens"
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Whole seconds since 1970, UTC, the first and the last included."""
-
-    begin: int
-    end: int
-
-    @classmethod
-    def last(cls, seconds: int, now: int) -> Window:
-        """The last seconds up to the second `now`, which is included."""
-        return cls(now - seconds + 1, now)
-
-    @property
-    def seconds(self) -> int:
-        """How many seconds it has, at least one."""
-        return max(self.end - self.begin + 1, 1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Traffic:
-    """What the requests of a scope did within so many seconds.
-
-    `measured` is False where nothing was recorded in that time, not even that it was quiet.
-    """
-
-    tally: Tally
-    seconds: float
-    measured: bool
-
-
-# Measures of requests
 
 
 def requests_ended(t: Traffic) -> float | None:
@@ -242,91 +211,6 @@ MEASURES: Final[Mapping[str, Measure]] = {
     )
 }
 """The measures that have a name of their own; quantiles are latency_p95, ttft_p50 and so on."""
-
-
-# Reading
-
-
-async def traffic(
-    s: AsyncSession,
-    window: Window,
-    *,
-    service: str | None = None,
-    release: int | None = None,
-    tenant: str | None = None,
-    instance: str | None = None,
-) -> Traffic:
-    """The requests that ended in a window, narrowed to what is given.
-
-    Services, releases and tenants come from samples and their roll-ups, however long the window
-    (see `rollups.between` for its edges). An instance, a release of a tenant, and a tenant before
-    requests were counted by tenant, are counted from the requests themselves, which takes time
-    with their number.
-    """
-    if tenant is None and instance is None:
-        arms = await by_arm(s, window, service=service)
-        ending = None if release is None else f"/r{release}"
-        return total(
-            (each for key, each in arms.items() if ending is None or key.endswith(ending)), window
-        )
-    measured = bool(await by_arm(s, window, service=service))
-    counted = (await rollups.mark(s)).tenants_since_s <= window.begin
-    if tenant is not None and instance is None and release is None and counted:
-        tenants = await by_tenant(s, window, service=service)
-        found = [each.tally for key, each in tenants.items() if key.endswith(f"/{tenant}")]
-        return Traffic(
-            tally=tallies.total(found), seconds=window.seconds, measured=measured or bool(found)
-        )
-    tally = Tally()
-    async for request in requests.ended(
-        s, window.begin * _SECOND_US, (window.end + 1) * _SECOND_US,
-        service=service, release=release, tenant=tenant, worker=instance,
-    ):  # fmt: skip
-        tally.count(request)
-    given = await feedback.counts(
-        s, window.begin * _SECOND_US, (window.end + 1) * _SECOND_US,
-        service=service, tenant=tenant, worker=instance,
-    )  # fmt: skip
-    for (_, number), thumb in given.items():
-        if release is None or number == release:
-            tally.thumbs_up += thumb.up
-            tally.thumbs_down += thumb.down
-    return Traffic(tally=tally, seconds=window.seconds, measured=measured or tally.requests > 0)
-
-
-async def by_arm(
-    s: AsyncSession, window: Window, *, service: str | None = None
-) -> dict[str, Traffic]:
-    """The requests that ended in a window by arm (support/r14); only arms that were measured."""
-    return await _by(s, Kind.ARM, window, service)
-
-
-async def by_tenant(
-    s: AsyncSession, window: Window, *, service: str | None = None
-) -> dict[str, Traffic]:
-    """The requests that ended in a window by service and tenant (support/acme)."""
-    return await _by(s, Kind.TENANT, window, service)
-
-
-async def _by(
-    s: AsyncSession, kind: Kind, window: Window, service: str | None
-) -> dict[str, Traffic]:
-    prefix = "" if service is None else f"{service}/"
-    found = await rollups.between(s, kind, window.begin, window.end, prefix)
-    return {
-        subject: Traffic(tally=tally, seconds=window.seconds, measured=True)
-        for subject, tally in found.items()
-    }
-
-
-def total(parts: Iterable[Traffic], window: Window) -> Traffic:
-    """The sum of scopes over the same window; it is measured if one of them is."""
-    known = [part for part in parts if part.measured]
-    return Traffic(
-        tally=tallies.total(part.tally for part in known),
-        seconds=window.seconds,
-        measured=bool(known),
-    )
 
 
 def _ratio(part: float, whole: float) -> float | None:

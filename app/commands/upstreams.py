@@ -14,10 +14,11 @@ import typer
 from app import listing, moments, secret_files, session, terminal, words
 from app.commands import options
 from app.listing import Column
-from storage import upstreams
+from storage import upstream_health, upstream_urls, upstreams
 from storage.home import secrets
 from storage.past import upstreams as past_upstreams
-from storage.upstreams import Health, Upstream
+from storage.upstream_health import Health
+from storage.upstreams import Upstream
 
 app = options.group()
 
@@ -79,7 +80,7 @@ async def add(  # noqa: PLR0917 the command line passes every option by name
         "extensions": extensions,
         "scores": scores,
     }
-    upstreams.normalised(url)
+    upstream_urls.normalised(url)
     with secret_files.deposits() as deposits:
         if key_file is not None:
             arguments["secret"] = deposits.add(key_file, "The API key")
@@ -133,7 +134,7 @@ async def every(at: options.At = None, as_json: options.Json = False) -> None:
     at_us = moments.at(at)
     async with session.reading() as s:
         known = await (upstreams.every(s) if at_us is None else past_upstreams.every(s, at_us))
-        health = await upstreams.health(s) if at_us is None else {}
+        health = await upstream_health.every(s) if at_us is None else {}
     columns: tuple[Column[Upstream], ...] = (
         Column("UPSTREAM", lambda upstream: upstream.name),
         Column("URL", lambda upstream: upstream.url),
@@ -154,7 +155,7 @@ async def show(name: Name, at: options.At = None, as_json: options.Json = False)
     async with session.reading() as s:
         if at_us is None:
             upstream = await upstreams.find(s, name)
-            health = (await upstreams.health(s)).get(name)
+            health = (await upstream_health.every(s)).get(name)
         else:
             upstream, health = await past_upstreams.find(s, name, at_us), None
     rows = [

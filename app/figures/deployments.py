@@ -7,7 +7,7 @@ from typing import Final
 from app import snapshot
 from app.figures import load
 from app.figures.facts import Facts
-from storage import processes, samples, upstreams
+from storage import processes, samples, upstream_health
 from storage.deployments import Backend, Deployment, Status
 
 # From bad to good: a deployment has the state of its worst instance.
@@ -110,7 +110,7 @@ def _state(
     return "starting", ""
 
 
-def _upstream(health: upstreams.Health | None, *, heard: bool) -> tuple[str, str]:
+def _upstream(health: upstream_health.Health | None, *, heard: bool) -> tuple[str, str]:
     """As the gateway's health checks found it; before the first one its samples count."""
     if health is None:
         return ("answering", "") if heard else ("starting", "")

@@ -24,7 +24,7 @@ from storage import (
     silences,
     splits,
     tallies,
-    upstreams,
+    upstream_health,
 )
 from storage.budgets import Memory
 from storage.home import config
@@ -89,7 +89,7 @@ class Facts:
     available: Mapping[int, availability.Availability] = field(default_factory=dict)
     """By release: what it would do with a request; read for the traffic place."""
     deployments: Sequence[deployments.Deployment] = ()
-    upstreams: Mapping[str, upstreams.Health] = field(default_factory=dict)
+    upstreams: Mapping[str, upstream_health.Health] = field(default_factory=dict)
     processes: Sequence[processes.Process] = ()
     deaths: Mapping[str, str] = field(default_factory=dict)
     """By process that was restarted: how it ended the last time."""

@@ -14,7 +14,7 @@ from engine.backends.expected_starts import ExpectedStarts
 from engine.backends.protocol import Backend
 from engine.execution.snapshot import Snapshot
 from engine.metering.windows import Row
-from storage import upstreams
+from storage import upstream_health
 from storage.home.paths import Home
 from storage.store import Session, Store
 
@@ -92,7 +92,7 @@ class Remotes:
 
         async def work(s: Session) -> None:
             for name, reason in changed.items():
-                await upstreams.observe(s, name, reason, at_us)
+                await upstream_health.observe(s, name, reason, at_us)
 
         if changed:
             await store.write(work)

@@ -20,7 +20,7 @@ from storage import (
     rollouts,
     runs,
     spending,
-    upstreams,
+    upstream_health,
 )
 from storage.deployments import Backend
 from storage.home import config
@@ -47,7 +47,7 @@ async def values(s: Session, now_us: int, memory: budgets.Memory | None = None) 
     """The points of this moment; `memory` spares reading a month's usage each time."""
     known = await processes.every(s)
     found = [*of_instances(known), *of_restarts(known)]
-    health = await upstreams.health(s)
+    health = await upstream_health.every(s)
     for deployment in await deployments.every(s):
         if deployment.backend is Backend.UPSTREAM and deployment.upstream in health:
             up = health[deployment.upstream].reason is None

@@ -25,6 +25,7 @@ from storage import (
     services,
     splits,
     texts,
+    upstream_health,
     upstreams,
 )
 from storage import store as stores
@@ -254,7 +255,7 @@ async def ailing(store: Store) -> None:
             s, "ops-1.0.0", "its instances died 3 times in 60 s: signal 9", NOW_US - 30 * SECOND_US
         )
         refused = "it is unreachable: connection refused"
-        await upstreams.observe(s, "vllm", refused, NOW_US)
+        await upstream_health.observe(s, "vllm", refused, NOW_US)
         await part(s, "phi:1", Kind.SERVER, State.READY)
         await samples.record(
             s, NOW - 1,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from storage import errors, ledger, upstreams
+from storage import errors, ledger, upstream_health, upstream_urls, upstreams
 from storage.store import Store
 from storage.upstreams import Upstream
 
@@ -28,7 +28,7 @@ async def add(store: Store, name: str = "vllm", **fields: Any) -> Upstream:
 )
 def test_a_url_is_the_base_of_the_api(url: str, kept: str) -> None:
     """As OpenAI's clients take it; /v1 where no path is given."""
-    assert upstreams.normalised(url) == kept
+    assert upstream_urls.normalised(url) == kept
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_url_is_the_base_of_the_api(url: str, kept: str) -> None:
 def test_a_url_that_cannot_be_used_says_why(url: str, why: str) -> None:
     """And the message never repeats a password that was typed into it."""
     with pytest.raises(errors.Invalid, match=why) as refused:
-        upstreams.normalised(url)
+        upstream_urls.normalised(url)
     assert "sk-secret" not in str(refused.value)
 
 
@@ -104,14 +104,14 @@ async def test_bounds_are_kept(store: Store, field: str, value: Any, why: str) -
 async def test_health_is_what_the_gateway_found_last(store: Store) -> None:
     """Since when, and why not; nothing is left of it when the upstream is removed."""
     await add(store)
-    await store.write(lambda s: upstreams.observe(s, "vllm", "it is unreachable", 5))
-    await store.write(lambda s: upstreams.observe(s, "vllm", None, 9))
+    await store.write(lambda s: upstream_health.observe(s, "vllm", "it is unreachable", 5))
+    await store.write(lambda s: upstream_health.observe(s, "vllm", None, 9))
     async with store.read() as s:
-        found = await upstreams.health(s)
-    assert found == {"vllm": upstreams.Health(reason=None, since_us=9)}
+        found = await upstream_health.every(s)
+    assert found == {"vllm": upstream_health.Health(reason=None, since_us=9)}
     await store.write(lambda s: upstreams.remove(s, "vllm", actor="lee", at_us=10))
     async with store.read() as s:
-        assert await upstreams.health(s) == {}
+        assert await upstream_health.every(s) == {}
 
 
 async def test_a_key_is_replaced_without_removing_the_upstream(store: Store) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from storage import upstreams
+from storage import upstream_urls, upstreams
 from storage.control_socket.verbs.verb import Arguments, Danger, NoArguments, Process, Verb, Why
 from storage.errors import Invalid
 from storage.home import secrets
@@ -33,7 +33,7 @@ class Add(Arguments, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Refuse a url that cannot be used before it is stored: it may hold a password."""
         try:
-            upstreams.normalised(self.url)
+            upstream_urls.normalised(self.url)
         except Invalid as error:
             raise ValueError(f"{str(error).rstrip('.')} - at `$.url`") from error
 

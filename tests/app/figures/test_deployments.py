@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from storage import store as stores
-from storage import upstreams
+from storage import upstream_health
 from storage.home.paths import Home
 from tests.app import populated_homes, store_facts
 
@@ -50,7 +50,9 @@ async def test_an_idle_upstream_is_not_taken_for_a_dead_one(changed_home: Home) 
     """Its health check counts, not whether anything was measured of its load."""
     store = await stores.open(changed_home)
     try:
-        await store.write(lambda s: upstreams.observe(s, "vllm", None, populated_homes.NOW_US))
+        await store.write(
+            lambda s: upstream_health.observe(s, "vllm", None, populated_homes.NOW_US)
+        )
     finally:
         await store.close()
     assert (await states(changed_home))["vllm"] == ("answering", "")
