@@ -20,6 +20,21 @@ class Refused(Exception):
     """The run cannot be started or continued; the message says why."""
 
 
+def named(books: Mapping[str, Runbook | str], name: str) -> Runbook:
+    """The runbook of this name.
+
+    Raises:
+        Refused: there is none, or its file cannot be used.
+    """
+    book = books.get(name)
+    if book is None:
+        known = ", ".join(sorted(books)) or "none"
+        raise Refused(f"There is no runbook {name}; known: {known}.")
+    if isinstance(book, str):
+        raise Refused(f"{name} cannot be used: {book}")
+    return book
+
+
 def chosen(
     books: Mapping[str, Runbook | str], intent: Intent, about: Mapping[str, str]
 ) -> tuple[Runbook, dict[str, str]]:
@@ -30,12 +45,7 @@ def chosen(
     Raises:
         Refused: with a sentence for the person.
     """
-    book = books.get(intent.target)
-    if book is None:
-        known = ", ".join(sorted(books)) or "none"
-        raise Refused(f"There is no runbook {intent.target}; known: {known}.")
-    if isinstance(book, str):
-        raise Refused(book)
+    book = named(books, intent.target)
     asked = verbs.parse(intent.verb, intent.arguments)
     if asked.content not in {None, steps.content(book)}:
         raise Refused(f"{book.name} changed since you looked; look again and start it.")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
-import msgspec
 import typer
 
 from app import (
@@ -16,108 +14,21 @@ from app import (
     listing,
     moments,
     session,
-    split_input,
     terminal,
     words,
 )
-from app.commands import options
+from app.commands import ab_test_ends, ab_test_starts, options
+from app.commands.ab_test_ends import Service
 from app.listing import Column
-from storage import ab_test_goals, ab_test_units, ab_tests, releases, rollout_syntax, services
+from storage import ab_test_units, ab_tests
 from storage.ab_test_units import Exposed
 from storage.ab_tests import OPEN, AbTest
-from storage.errors import Invalid, NotFound
+from storage.errors import NotFound
 from storage.past import ab_tests as past_ab_tests
 from storage.store import Session
 
 app = options.group()
-
-Service = Annotated[str, typer.Argument(metavar="SERVICE", help="The service, as clients call it.")]
-
-
-@app.command()
-async def start(
-    service: Service,
-    arms: Annotated[
-        list[str],
-        typer.Option(
-            "--arm",
-            metavar="RELEASE=PERCENT",
-            help="r1=50; the one that has the traffic now is the control.",
-        ),
-    ],
-    goals: Annotated[
-        list[str],
-        typer.Option(
-            "--goal",
-            metavar="METRIC[:up|down][:LEAST]",
-            help="thumbs_up:5%, latency:100ms, answer_tokens:10; the first decides.",
-        ),
-    ],
-    guards: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--guard",
-            help="error_rate<=1% by default; wrong<=5%, finished>=95%; repeatable.",
-        ),
-    ] = None,
-    least_units: Annotated[
-        int, typer.Option("--least-units", min=20, help="In each arm before a conclusion.")
-    ] = 200,
-    at_most: Annotated[
-        str, typer.Option("--at-most", metavar="TIME", help="How long it may run: 12h, 14d.")
-    ] = "14d",
-    load_timeout: Annotated[
-        str, typer.Option("--load-timeout", metavar="TIME", help="How long the arms may load.")
-    ] = "30m",
-    promote: Annotated[
-        str | None,
-        typer.Option("--promote", metavar="winner", help="Give a winner all of the traffic."),
-    ] = None,
-    label: Annotated[
-        str | None,
-        typer.Option("--label", help="With --promote winner: the label its prompt then has."),
-    ] = None,
-    reason: options.Reason = "",
-    yes: options.Yes = False,
-    as_json: options.Json = False,
-) -> None:
-    """Start an A/B test: users are assigned to the arms anew, and keep their arm.
-
-    A user counts once, by the first answer or the first rating. The test ends by itself with a
-    winner, without a difference that matters, or inconclusive; then the control has all of the
-    traffic again unless --promote winner is given.
-    """  # fmt: skip
-    if promote not in {None, "winner"}:
-        raise errors.BadWord("--promote takes one word: winner.")
-    if label is not None and promote is None:
-        raise errors.BadWord("--label moves with a promotion; add --promote winner.")
-    weights = split_input.parse(arms)
-    arguments: dict[str, Any] = {"least_units": least_units, "promotes": promote is not None}
-    try:
-        parsed = tuple(ab_test_goals.parse(each) for each in goals)
-        ab_test_goals.check(parsed)
-        arguments["goals"] = msgspec.to_builtins(parsed)
-        if guards:
-            held = tuple(rollout_syntax.parse_guard(each) for each in guards)
-            arguments["guards"] = msgspec.to_builtins(held)
-        arguments["at_most_s"] = rollout_syntax.parse_duration(at_most)
-        arguments["load_timeout_s"] = rollout_syntax.parse_duration(load_timeout)
-    except Invalid as error:
-        raise errors.BadWord(str(error)) from error
-    if label is not None:
-        arguments["label"] = label
-    async with session.reading() as s:
-        found = await services.find(s, service)
-        named = {(await releases.find(s, arm)).name: each for arm, each in weights.items()}
-    arguments["arms"] = named
-    shown = ", ".join(f"{name} {each / 100:g} %" for name, each in named.items())
-    effect = f"{service}  A/B test of {shown}; users are assigned anew"
-    agreed = session.agreed("ab_tests.start", service, effect, reason, yes=yes)
-    done = await session.ask(
-        "ab_tests.start", service, arguments, reason=agreed.reason,
-        expected_version=found.version,
-    )  # fmt: skip
-    session.report(done, as_json=as_json, then=f"`paddock ab-tests show {service}` follows it.")
+app.registered_commands += ab_test_starts.app.registered_commands
 
 
 @app.command("list")
@@ -159,7 +70,7 @@ async def show(
     async with session.store() as store:
         while True:
             async with store.read() as s:
-                view = await ab_test_view.read(s, await _test(s, service, id))
+                view = await ab_test_view.read(s, await ab_test_ends.find(s, service, id))
             if as_json and watch:
                 terminal.say(terminal.compact(view))
             else:
@@ -206,82 +117,12 @@ async def units(
     at_us = moments.at(at)
     async with session.reading() as s:
         if at_us is None:
-            test = await _test(s, service, id)
+            test = await ab_test_ends.find(s, service, id)
             found = await ab_test_units.log(s, test.id, limit)
         else:
             test = await _test_at(s, service, id, at_us)
             found = await past_ab_tests.exposed(s, test.id, at_us, limit)
     listing.show(UNITS, found, as_json=as_json, empty="No unit has been exposed yet.")
-
-
-@app.command()
-async def stop(
-    service: Service,
-    reason: options.Reason = "",
-    yes: options.Yes = False,
-    as_json: options.Json = False,
-) -> None:
-    """End the test without a result: all traffic back to the control."""
-    effect = "stop; all traffic back to the control"
-    await _ask("ab_tests.stop", service, effect, {}, reason, yes=yes, as_json=as_json)
-
-
-@app.command()
-async def promote(
-    service: Service,
-    to: Annotated[
-        str | None, typer.Option("--to", help="The arm, where no winner was found: r2")
-    ] = None,
-    label: Annotated[
-        str | None, typer.Option("--label", help="Point this label at its prompt version.")
-    ] = None,
-    reason: options.Reason = "",
-    yes: options.Yes = False,
-    as_json: options.Json = False,
-) -> None:
-    """Give the winner, or the arm that is named, all of the traffic; a running test ends."""
-    more = {"release": to, "label": label}
-    arguments = {name: value for name, value in more.items() if value is not None}
-    effect = f"all traffic to {to or 'the winner'}"
-    await _ask(
-        "ab_tests.promote", service, effect, arguments, reason, yes=yes, as_json=as_json,
-        versioned=True,
-    )  # fmt: skip
-
-
-async def _ask(
-    verb: str,
-    service: str,
-    effect: str,
-    more: Mapping[str, object],
-    reason: str,
-    *,
-    yes: bool,
-    as_json: bool,
-    versioned: bool = False,
-) -> None:
-    async with session.reading() as s:
-        test = await _test(s, service, None)
-    known = f"{service}  A/B test {test.id} ({ab_test_view.result(test)})"
-    agreed = session.agreed(verb, service, f"{known}  {effect}", reason, yes=yes)
-    done = await session.ask(
-        verb,
-        service,
-        {"ab_test": test.id, **more},
-        reason=agreed.reason,
-        expected_version=test.version if versioned else None,
-    )
-    session.report(done, as_json=as_json)
-
-
-async def _test(s: Session, service: str, id: int | None) -> AbTest:
-    found = await ab_tests.latest(s, service) if id is None else await ab_tests.find(s, id)
-    if found is None or found.service != service:
-        raise NotFound(
-            f"{service} has had no {'A/B test' if id is None else f'A/B test {id}'}; "
-            f"`paddock ab-tests list {service}` shows those that it had."
-        )
-    return found
 
 
 UNITS: Final[tuple[Column[Exposed], ...]] = (
@@ -303,3 +144,5 @@ COLUMNS: Final[tuple[Column[AbTest], ...]] = (
     Column("BY", lambda each: each.started_by),
     Column("WHY", lambda each: each.sentence, below=True),
 )
+
+app.registered_commands += ab_test_ends.app.registered_commands

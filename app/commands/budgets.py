@@ -96,12 +96,12 @@ COLUMNS: Final[tuple[Column[Spent], ...]] = (
 @app.command("list")
 async def every(at: options.At = None, as_json: options.Json = False) -> None:
     """All budgets with what of them is spent, and when they are renewed."""
-    settings, _ = config.readable(session.home())
+    price = config.price(session.home())
     at_us = moments.at(at)
     async with session.reading() as s:
         then = None if at_us is None else await past_budgets.every(s, at_us)
         now_s = (clock.now_us() if at_us is None else at_us) // 1_000_000
-        known = await budgets.spent(s, now_s, settings.price, then)
+        known = await budgets.spent(s, now_s, price, then)
     listing.show(
         COLUMNS, known, as_json=as_json,
         empty="There is no budget; `paddock budgets set key NAME 10` sets one.",

@@ -37,9 +37,9 @@ async def cost(
     as_json: options.Json = False,
 ) -> None:
     """The bill of today or of a range, idle time apart; its lines add up to it exactly."""
-    settings, _ = config.readable(session.home())
+    price = config.price(session.home())
     at_us = moments.at(at)
-    price, now_s = settings.price, (clock.now_us() if at_us is None else at_us) // _SECOND_US
+    now_s = (clock.now_us() if at_us is None else at_us) // _SECOND_US
     begin_s = _begin(since, days, now_s, price.time_zone)
     end_s = min(amounts.moment(until, price.time_zone) if until else now_s + 1, now_s + 1)
     if end_s <= begin_s:

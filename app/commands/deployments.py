@@ -7,10 +7,10 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from app import listing, model_views, moments, session, terminal, words
+from app import listing, model_registry, model_views, moments, session, terminal, words
 from app.commands import options
 from app.listing import Column
-from app.model_views import Proof
+from app.model_registry import Proof
 from storage import deployments, models, processes, releases, services
 from storage.deployments import Deployment, Status
 from storage.past import deployments as past_deployments
@@ -92,10 +92,9 @@ async def show(name: Name, at: options.At = None, as_json: options.Json = False)
     async with session.reading() as s:
         if at_us is None:
             view = await _view(s, await deployments.resolve(s, name))
-            registry = await model_views.read(s)
         else:
             view = await _view(s, await past_deployments.resolve(s, name, at_us), at_us)
-            registry = await model_views.read_at(s, at_us)
+        registry = await model_registry.read(s, at_us)
     weights = next((v for v in registry.versions if v.sha256 == view.deployment.weights), None)
     if weights is not None and at_us is None:
         proofs = tuple(registry.proof(each, weights) for each in view.instances)

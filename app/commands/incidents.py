@@ -1,29 +1,27 @@
-"""`paddock incidents`: open one, keep its timeline, see what changed, write the post-mortem."""
+"""`paddock incidents`: open one, keep its timeline, see what changed before it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from app import errors, incident_view, listing, moments, session, terminal, words
-from app.commands import options
+from app import incident_view, listing, moments, session, terminal, words
+from app.commands import options, post_mortems
+from app.commands.post_mortems import Name
 from app.listing import Column
-from runbooks import post_mortem as documents
-from storage import changes, incidents, post_mortems
+from storage import changes, incidents
 from storage.changes import Change
 from storage.home import clock, config
-from storage.incidents import Incident, Role, Section, Severity
+from storage.incidents import Incident, Role, Severity
 from storage.past import incidents as past_incidents
-from storage.post_mortems import ActionItem
 
 app = options.group()
-items = options.group()
-app.add_typer(items, name="items", help="Action items: what will be done, and by whom.")
+app.add_typer(
+    post_mortems.items, name="items", help="Action items: what will be done, and by whom."
+)
 
-Name = Annotated[str, typer.Argument(metavar="INC-N", help="INC-31, or 31.")]
 At = Annotated[
     str | None,
     typer.Option("--at", metavar="TIME", help="When it happened: 03:12 (UTC), or 15m ago as 15m."),
@@ -81,9 +79,9 @@ async def show(name: Name, at: options.At = None, as_json: options.Json = False)
     at_us, id = moments.at(at), incidents.number(name)
     async with session.reading() as s:
         if at_us is None:
-            view = await incident_view.read(s, id, clock.now_us(), _price())
+            view = await incident_view.read(s, id, clock.now_us(), config.price(session.home()))
         else:
-            view = await incident_view.read_at(s, id, at_us, _price())
+            view = await incident_view.read_at(s, id, at_us, config.price(session.home()))
     terminal.show(view, incident_view.lines(view), as_json=as_json)
 
 
@@ -183,92 +181,6 @@ async def link(
     await _ask("incidents.link", name, {"entry": entry}, reason, as_json=as_json)
 
 
-@app.command()
-async def write(
-    name: Name,
-    section: Annotated[Section, typer.Argument()],
-    text: Annotated[str | None, typer.Argument(help="Markdown; an empty one removes it.")] = None,
-    file: Annotated[
-        Path | None, typer.Option("--file", "-f", help="Read the text from this file.")
-    ] = None,
-    as_json: options.Json = False,
-) -> None:
-    """Write a section of the post-mortem."""
-    if (text is None) == (file is None):
-        raise errors.BadWord("Give either the text or --file.")
-    if file is not None:
-        try:
-            text = file.read_text("utf-8")
-        except (OSError, UnicodeError) as error:
-            raise errors.BadWord(f"{file} cannot be read as text: {error}.") from error
-    await _ask("incidents.write", name, {"section": section.value, "text": text}, as_json=as_json)
-
-
-@app.command("post-mortem")
-async def post_mortem(
-    name: Name,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write it into this file.")
-    ] = None,
-) -> None:
-    """The post-mortem as Markdown: figures from the store, the rest as it was written."""
-    now = clock.now_us()
-    async with session.reading() as s:
-        incident = await incidents.find(s, incidents.number(name))
-        found = await documents.read(s, incident, now, _price())
-    document = documents.markdown(found)
-    if output is None:
-        terminal.say(document.rstrip("\n"))
-        return
-    try:
-        output.write_text(document, "utf-8")
-    except OSError as error:
-        raise errors.AppError(f"{output} cannot be written: {error.strerror}.") from error
-    terminal.say(f"Wrote the post-mortem of {incident.name} to {output}.")
-
-
-@items.command("list")
-async def open_items(
-    name: Annotated[str | None, typer.Argument(metavar="[INC-N]")] = None,
-    at: options.At = None,
-    as_json: options.Json = False,
-) -> None:
-    """The action items of an incident; without one, all that are not done."""
-    at_us = moments.at(at)
-    async with session.reading() as s:
-        number = None if name is None else (await incidents.find(s, incidents.number(name))).id
-        if at_us is None:
-            found = await post_mortems.items(s, number)
-        else:
-            found = await past_incidents.items(s, at_us, number)
-    listing.show(ITEMS, found, as_json=as_json, empty="No action items.")
-
-
-@items.command("add")
-async def add_item(
-    name: Name,
-    title: Annotated[str, typer.Argument(help="What will be done.")],
-    owner: Annotated[str, typer.Option("--owner", help="Who does it.")],
-    as_json: options.Json = False,
-) -> None:
-    """Add an action item."""
-    await _ask("incidents.add_item", name, {"title": title, "owner": owner}, as_json=as_json)
-
-
-@items.command("done")
-async def finish_item(
-    name: Name,
-    item: Annotated[int, typer.Argument(min=1, help="Its number.")],
-    as_json: options.Json = False,
-) -> None:
-    """Mark an action item as done."""
-    await _ask("incidents.finish_item", name, {"item": item}, as_json=as_json)
-
-
-def _price() -> config.Price:
-    return config.readable(session.home())[0].price
-
-
 def _when(at: str | None) -> dict[str, object]:
     return {} if at is None else {"at_us": moments.parse(at, clock.now_us())}
 
@@ -313,10 +225,4 @@ CHANGES: Final[tuple[Column[Change], ...]] = (
     Column("REASON", lambda each: words.known(each.reason), below=True),
 )
 
-ITEMS: Final[tuple[Column[ActionItem], ...]] = (
-    Column("ITEM", lambda each: str(each.id), right=True),
-    Column("INCIDENT", lambda each: f"INC-{each.incident_id}"),
-    Column("OWNER", lambda each: each.owner),
-    Column("DONE", lambda each: words.clock(each.done_at_us)),
-    Column("TITLE", lambda each: each.title),
-)
+app.registered_commands += post_mortems.app.registered_commands

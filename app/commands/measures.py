@@ -66,7 +66,7 @@ async def export(
     if service is not None and what in {What.HOST, What.GPU, What.GATEWAY, What.INSTANCE}:
         raise errors.BadWord(f"--service has no meaning for {what}: it is not measured by service.")
     chosen = format or (formats.named(out) if out else None) or Format.CSV
-    price = config.readable(session.home())[0].price
+    price = config.price(session.home())
     async with session.store() as store:
         count = await formats.write(
             tables.rows(store, what, of, price), tables.fields(what), chosen, out

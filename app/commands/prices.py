@@ -103,9 +103,8 @@ async def every(at: options.At = None, as_json: options.Json = False) -> None:
     With --at those that had been set by then.
     """
     at_us = moments.at(at)
-    settings, _ = config.readable(session.home())
     async with session.reading() as s:
-        known = await prices.listed(s, settings.price)
+        known = await prices.listed(s, config.price(session.home()))
     versions = [each for each in known.versions if at_us is None or each.set_at_us <= at_us]
     found = sorted(versions, key=lambda price: (price.subject, price.from_s, price.id))
     listing.show(
@@ -117,8 +116,7 @@ async def every(at: options.At = None, as_json: options.Json = False) -> None:
 def _since(typed: str) -> int:
     if not typed:
         return clock.now_us() // 1_000_000
-    settings, _ = config.readable(session.home())
-    return amounts.moment(typed, settings.price.time_zone)
+    return amounts.moment(typed, config.price(session.home()).time_zone)
 
 
 def _from(second: int) -> str:

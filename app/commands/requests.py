@@ -133,8 +133,8 @@ async def show(
             request = await past_requests.find(s, id, at_us)
             feedback = await past_requests.feedback_of(s, request.id, at_us)
         text = await requests.text_of(s, request.id)
-        settings, _ = config.readable(session.home())
-        cost, currency = await spending.of_request(s, request, settings.price)
+        price = config.price(session.home())
+        cost, currency = await spending.of_request(s, request, price)
     lines = words.table(
         [
             ("request", request.id),

@@ -1,4 +1,4 @@
-"""`paddock runbooks`: watch a run; next, confirm, skip, retry, take, hand over, note, abort.
+"""`paddock runbooks`: watch a run, decide about its steps, hand it over, abort or undo it.
 
 Imported by `app.commands.runbooks`, which holds the commands.
 """
@@ -11,8 +11,18 @@ from typing import Annotated
 
 import typer
 
-from app import errors, job_progress, moments, run_view, session, terminal, words
+from app import (
+    errors,
+    job_progress,
+    moments,
+    run_view,
+    runbook_lines,
+    session,
+    terminal,
+    words,
+)
 from app.commands import options
+from runbooks import catalog, start_request, undo_plan, values
 from storage.home import clock
 from storage.runs import State
 
@@ -103,6 +113,29 @@ async def abort(run: Number, reason: options.Reason = "", as_json: options.Json 
     """End a run. What its steps changed is kept; `paddock runbooks undo` reverts it."""
     _explained(reason)
     done = await session.ask("runbooks.abort", str(run), reason=reason, timeout_s=_WALK_S)
+    session.report(done, as_json=as_json)
+
+
+@app.command()
+async def undo(
+    run: Number,
+    reason: options.Reason = "",
+    yes: options.Yes = False,
+    as_json: options.Json = False,
+) -> None:
+    """Undo the steps that a run has done, the last one first."""
+    try:
+        async with session.reading() as s:
+            book, inputs = await undo_plan.planned(s, catalog.every(session.home()), str(run))
+    except start_request.Refused as refused:
+        raise errors.AppError(str(refused)) from refused
+    shown = "".join(
+        values.filled(f"\n  {step.name}: {runbook_lines.do(step.do)}", inputs)
+        for step in book.steps
+        if step.do
+    )
+    agreed = session.agreed("runbooks.undo", str(run), f"{book.title}{shown}", reason, yes=yes)
+    done = await session.ask("runbooks.undo", str(run), reason=agreed.reason)
     session.report(done, as_json=as_json)
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from app import model_views, snapshot, words
-from app.model_views import Registry
+from app import model_registry, model_views, snapshot, words
+from app.model_registry import Registry
 from storage import model_lineage, models
 from storage.store import Session
 
 
 async def rows(s: Session, at_us: int | None = None) -> tuple[snapshot.ModelRow, ...]:
     """All versions that are not removed, and those that others were made from."""
-    registry = await (model_views.read(s) if at_us is None else model_views.read_at(s, at_us))
+    registry = await model_registry.read(s, at_us)
     found = []
     for node in model_lineage.tree(registry.versions):
         stems = ["  " if last else "│ " for last in node.last[1:-1]]

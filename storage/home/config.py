@@ -163,6 +163,11 @@ def readable(home: Home) -> tuple[Config, str]:
         return Config.model_construct(), str(error)
 
 
+def price(home: Home) -> Price:
+    """The price of computing, from the settings that can be read."""
+    return readable(home)[0].price
+
+
 def _reason(home: Home, error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"]) or "the file"
