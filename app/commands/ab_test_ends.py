@@ -29,7 +29,7 @@ async def stop(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """End the test without a result: all traffic back to the control."""
+    """Stop the test without a result. All traffic goes back to the control."""
     effect = "stop; all traffic back to the control"
     await _ask("ab_tests.stop", service, effect, {}, reason, yes=yes, as_json=as_json)
 
@@ -47,7 +47,7 @@ async def promote(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Give the winner, or the arm that is named, all of the traffic; a running test ends."""
+    """Give an arm all of the traffic. By default the winner; a running test ends."""
     more = {"release": to, "label": label}
     arguments = {name: value for name, value in more.items() if value is not None}
     effect = f"all traffic to {to or 'the winner'}"

@@ -66,11 +66,11 @@ async def start(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Start an A/B test: users are assigned to the arms anew, and keep their arm.
+    """Start an A/B test between the arms of a service.
 
-    A user counts once, by the first answer or the first rating. The test ends by itself with a
-    winner, without a difference that matters, or inconclusive; then the control has all of the
-    traffic again unless --promote winner is given.
+    Users are assigned to the arms anew and keep their arm. A user counts once, by the first answer
+    or the first rating. The test ends with a winner, without a difference that matters, or
+    inconclusive; then the control has all of the traffic again unless --promote winner is given.
     """  # fmt: skip
     if promote not in {None, "winner"}:
         raise errors.BadWord("--promote takes one word: winner.")

@@ -40,7 +40,7 @@ async def every(
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """The newest A/B tests, newest at the bottom; with --at as far as they were then."""
+    """List A/B tests, newest at the bottom. With --at as they were then."""
     at_us = moments.at(at)
     async with session.reading() as s:
         found = (
@@ -63,7 +63,7 @@ async def show(
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """The newest A/B test: arms, and for each goal n, effect, interval and what is needed."""
+    """Show the newest A/B test and its verdict. With arms, goals and guards."""
     if (at_us := moments.at(at)) is not None:
         await _then(service, id, at_us, as_json=as_json)
         return
@@ -110,9 +110,9 @@ async def units(
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """The exposure log: which unit saw which arm first, and when; units are keyed hashes.
+    """List which unit saw which arm first, and when. Units are keyed hashes.
 
-    With --at the units that had been exposed by then, without ratings, which have no time here.
+    With --at the units that had been exposed by then, without ratings, which are not timed here.
     """
     at_us = moments.at(at)
     async with session.reading() as s:

@@ -72,7 +72,7 @@ async def add(
     reason: options.Reason = "",
     as_json: options.Json = False,
 ) -> None:
-    """Add a receiver: a webhook with Alertmanager's JSON, or a service of apprise."""
+    """Add a receiver. A webhook gets Alertmanager's JSON, other services of apprise text."""
     arguments: dict[str, object] = {
         "matchers": match or [],
         "group_by": [label.strip() for label in group_by.split(",") if label.strip()],
@@ -129,7 +129,7 @@ COLUMNS: Final[tuple[Column[Known], ...]] = (
 
 @app.command("list")
 async def every(as_json: options.Json = False) -> None:
-    """All receivers, and whether they accept notifications."""
+    """List the receivers, and whether they accept notifications."""
     async with session.reading() as s:
         known = await receivers.every(s)
         backlog = await notifications.backlog(s)
@@ -141,7 +141,7 @@ async def every(as_json: options.Json = False) -> None:
 
 @app.command()
 def services(as_json: options.Json = False) -> None:
-    """The services that apprise can notify, by how their addresses begin."""
+    """List the services that apprise can notify. Each by how its addresses begin."""
     known = receiver_address.schemes()
     lines = textwrap.wrap(" ".join(known), _WIDTH)
     terminal.show(known, lines, as_json=as_json)
@@ -174,9 +174,9 @@ NOTIFICATION_COLUMNS: Final[tuple[Column[Notification], ...]] = (
 async def sent(
     limit: options.Limit = 20, at: options.At = None, as_json: options.Json = False
 ) -> None:
-    """Notifications, newest first, and whether their receivers accepted them.
+    """List notifications, newest first, and their delivery.
 
-    With --at how often one that still waited had been tried is not shown: it is not recorded.
+    With --at the number of attempts of one that was still waiting is left out: it is not recorded.
     """
     at_us = moments.at(at)
     async with session.reading() as s:

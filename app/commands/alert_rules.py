@@ -47,9 +47,9 @@ COLUMNS: Final[tuple[Column[InForce], ...]] = (
 
 @app.command("list")
 async def every(at: options.At = None, as_json: options.Json = False) -> None:
-    """The rules in force, and how each fared when it was last evaluated.
+    """List the rules in force, with their last evaluation.
 
-    With --at without how they fared, which is not recorded.
+    With --at without the evaluation, which is not recorded.
     """
     at_us = moments.at(at)
     async with session.reading() as s:
@@ -65,7 +65,7 @@ async def every(at: options.At = None, as_json: options.Json = False) -> None:
 
 @app.command()
 async def show(name: Name, at: options.At = None, as_json: options.Json = False) -> None:
-    """One rule as a file has it, and its versions."""
+    """Show a rule as in a file, and its versions."""
     at_us = moments.at(at)
     async with session.reading() as s:
         if at_us is None:
@@ -98,7 +98,7 @@ async def export(
     ] = False,
     at: options.At = None,
 ) -> None:
-    """Print the rules in force as a file that `set` reads; with --at those of then."""
+    """Print the rules in force as a file for `set`. With --at those of then."""
     async with session.reading() as s:
         known = await _in_force(s, moments.at(at))
     rules = [each.rule for each in known.values() if each.rule is not None]
@@ -113,7 +113,7 @@ async def _in_force(s: Session, at_us: int | None) -> dict[str, Versioned]:
 
 @app.command()
 async def diff(file: File, only: Only = False) -> None:
-    """What setting a file would change; exits with 1 if anything."""
+    """Show what setting a file would change. Exits with 1 if anything would."""
     rules = read(file)
     async with session.reading() as s:
         known = await alert_rule_versions.current(s)
@@ -152,7 +152,7 @@ async def set_(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Put the rules of a file in force; others stay, unless --only."""
+    """Put the rules of a file in force. The others stay, unless --only is given."""
     rules = read(file)
     async with session.reading() as s:
         known = await alert_rule_versions.current(s)
@@ -171,7 +171,7 @@ async def remove(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Evaluate a rule no more; its alerts end. It takes a reason."""
+    """Remove a rule and end its alerts. It takes a reason."""
     await _asked("alerts.remove_rule", name, "in force → removed", reason, yes, as_json)
 
 

@@ -36,7 +36,7 @@ async def silence(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Send no notifications of some alerts for a while; they still fire."""
+    """Send no notifications of some alerts for a while. The alerts still fire."""
     seconds = _lasting("A silence", for_, reason)
     arguments = {"matchers": matchers, "for_s": seconds, "starts_in_s": _seconds(starts_in)}
     target = " ".join(matchers)[:200]
@@ -60,9 +60,10 @@ async def maintenance(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Plan a maintenance window: its alerts are marked, send no notification, open no incident.
+    """Plan a maintenance window.
 
-    `paddock alerts silences` lists it, `paddock alerts unsilence` ends it.
+    Its alerts are marked, send no notification and open no incident. `paddock alerts silences`
+    lists it, `paddock alerts unsilence` ends it.
     """
     seconds = _lasting("A maintenance window", for_, reason)
     starts_us = moments.coming(begin, clock.now_us())
@@ -83,7 +84,7 @@ async def unsilence(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """End a silence or a maintenance window before its end."""
+    """End a silence or a maintenance window early."""
     effect = f"end silence {number}"
     agreed = session.agreed("alerts.unsilence", str(number), effect, reason, yes=yes)
     done = await session.ask("alerts.unsilence", str(number), {}, reason=agreed.reason)
@@ -123,7 +124,7 @@ async def every(
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """Silences and maintenance windows, in force and to come."""
+    """List silences and maintenance windows. Those in force and those to come."""
     at_us = moments.at(at)
     if ended and at_us is not None:
         raise errors.BadWord("--at lists what was in force or to come then: leave --ended out.")

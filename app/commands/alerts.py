@@ -51,7 +51,7 @@ async def every(
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """Active alerts: firing ones first, the most severe first, then pending ones."""
+    """List the active alerts. Firing before pending, the most severe first."""
     if (at_us := moments.at(at)) is not None:
         await _then(at_us, as_json=as_json)
         return
@@ -101,7 +101,7 @@ def _say_late(last: alert_rounds.Round | None) -> None:
 
 @app.command()
 async def get(number: Number, at: options.At = None, as_json: options.Json = False) -> None:
-    """One alert: what it says, its runbook, its incident, what silenced it, its moves."""
+    """Show an alert. Its runbook, incident, silences and moves."""
     at_us = moments.at(at)
     now = clock.now_us() if at_us is None else at_us
     async with session.reading() as s:
@@ -136,7 +136,7 @@ async def ack(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Acknowledge a firing alert: no notifications are sent until it ends."""
+    """Acknowledge a firing alert. No notifications are sent until it ends."""
     await _asked("alerts.ack", number, "acknowledge", reason, yes=yes, as_json=as_json)
 
 
@@ -147,7 +147,7 @@ async def unack(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Take an acknowledgement back."""
+    """Withdraw an acknowledgement."""
     await _asked("alerts.unack", number, "not acknowledged", reason, yes=yes, as_json=as_json)
 
 
@@ -158,7 +158,7 @@ async def close(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """End a firing alert of which nothing is measured any more; it takes a reason."""
+    """End a firing alert that has no data any more. It takes a reason."""
     await _asked("alerts.close", number, "close", reason, yes=yes, as_json=as_json)
 
 

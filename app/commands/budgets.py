@@ -40,7 +40,7 @@ async def set(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Limit the costs of a key, a service or a tenant; what the day has cost already counts."""
+    """Limit the cost of a key, service or tenant. What the day has cost already counts."""
     limit = amounts.micro(amount)
     then = "only warned about" if warn_only else "refused (429) until it is renewed"
     effect = (
@@ -68,7 +68,7 @@ async def remove(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Remove a budget: nothing is refused or warned about because of it any more."""
+    """Remove a budget and its warnings."""
     effect = f"The budget of {scope.value} {name} by the {period.value} is removed"
     agreed = session.agreed("budgets.remove", name, effect, reason, yes=yes)
     target = f"{scope.value}/{name}"
@@ -95,7 +95,7 @@ COLUMNS: Final[tuple[Column[Spent], ...]] = (
 
 @app.command("list")
 async def every(at: options.At = None, as_json: options.Json = False) -> None:
-    """All budgets with what of them is spent, and when they are renewed."""
+    """List the budgets. How much of each is spent, and when it is renewed."""
     price = config.price(session.home())
     at_us = moments.at(at)
     async with session.reading() as s:

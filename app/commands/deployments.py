@@ -77,7 +77,7 @@ INSTANCE_COLUMNS: Final[tuple[Column[Process], ...]] = (
 
 @app.command("list")
 async def every(at: options.At = None, as_json: options.Json = False) -> None:
-    """All deployments with their instances."""
+    """List the deployments with their instances."""
     at_us = moments.at(at)
     async with session.reading() as s:
         known = await (deployments.every(s) if at_us is None else past_deployments.every(s, at_us))
@@ -87,7 +87,7 @@ async def every(at: options.At = None, as_json: options.Json = False) -> None:
 
 @app.command()
 async def show(name: Name, at: options.At = None, as_json: options.Json = False) -> None:
-    """One deployment: its settings and its instances; with --at without what was in memory."""
+    """Show a deployment with its instances. With --at without what was in memory."""
     at_us = moments.at(at)
     async with session.reading() as s:
         if at_us is None:
@@ -127,7 +127,7 @@ async def scale(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Set how many instances run; those that are too many finish their requests first."""
+    """Set the number of instances. Surplus ones finish their requests first."""
     async with session.reading() as s:
         found = await deployments.resolve(s, name)
     effect = f"{found.name} replicas  {found.replicas} → {replicas}"

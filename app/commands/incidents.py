@@ -44,7 +44,7 @@ async def open_up(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Open an incident; it is active until it is declared stable or closed."""
+    """Open an incident. It is active until it is declared stable or closed."""
     arguments: dict[str, object] = {"title": title, "severity": severity.value}
     if service is not None:
         arguments["service"] = service
@@ -62,7 +62,7 @@ async def every(
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """The newest incidents, newest at the bottom; with --at as far as they were then."""
+    """List incidents, newest at the bottom. With --at as they were then."""
     at_us = moments.at(at)
     async with session.reading() as s:
         found = (
@@ -75,7 +75,7 @@ async def every(
 
 @app.command()
 async def show(name: Name, at: options.At = None, as_json: options.Json = False) -> None:
-    """An incident: who works on it, its impact so far, what changed before it, the timeline."""
+    """Show an incident. Its people, impact, timeline, and what changed before it."""
     at_us, id = moments.at(at), incidents.number(name)
     async with session.reading() as s:
         if at_us is None:
@@ -96,7 +96,7 @@ async def changed(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """What changed on the box: everything that can alter an answer, with its reason."""
+    """List what changed on the box. Everything that can alter an answer, with its reason."""
     now = clock.now_us()
     async with session.reading() as s:
         found = await changes.between(
@@ -137,9 +137,10 @@ async def assign(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Give a role to a person: commander, operations, communications, scribe.
+    """Assign a role to a person.
 
-    What another person holds is taken over after a question; `--yes` answers it.
+    Roles are commander, operations, communications and scribe. A role that another person holds is
+    taken over after confirmation; `--yes` confirms.
     """
     found = await _found(name)
     holder = found.roles.get(role)
@@ -154,19 +155,19 @@ async def assign(
 async def stable(
     name: Name, at: At = None, reason: options.Reason = "", as_json: options.Json = False
 ) -> None:
-    """Clients are no longer affected; the impact is counted up to here."""
+    """Declare an incident stable. Clients are no longer affected: its impact ends here."""
     await _ask("incidents.stable", name, _when(at), reason, as_json=as_json)
 
 
 @app.command()
 async def close(name: Name, reason: options.Reason = "", as_json: options.Json = False) -> None:
-    """Nothing is left to do but the post-mortem, which may still be written."""
+    """Close an incident. The post-mortem may still be written."""
     await _ask("incidents.close", name, {}, reason, as_json=as_json)
 
 
 @app.command()
 async def reopen(name: Name, reason: options.Reason = "", as_json: options.Json = False) -> None:
-    """Clients are affected again."""
+    """Reopen an incident: clients are affected again."""
     await _ask("incidents.reopen", name, {}, reason, as_json=as_json)
 
 
@@ -177,7 +178,7 @@ async def link(
     reason: options.Reason = "",
     as_json: options.Json = False,
 ) -> None:
-    """Say that a change belongs to the incident."""
+    """Link a change to the incident."""
     await _ask("incidents.link", name, {"entry": entry}, reason, as_json=as_json)
 
 

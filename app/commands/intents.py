@@ -34,7 +34,7 @@ async def tail(
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """The last intents, newest at the bottom; with --at as far as they were then."""
+    """List the last intents, newest at the bottom. With --at as they were then."""
     at_us = moments.at(at)
     async with session.reading() as s:
         found = (
@@ -52,7 +52,7 @@ async def show(
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """One intent in full: who asked for what, why, and how it ended."""
+    """Show an intent: who asked for what, why, and how it ended."""
     at_us = moments.at(at)
     async with session.reading() as s:
         intent = await (intents.find(s, id) if at_us is None else past_intents.find(s, id, at_us))

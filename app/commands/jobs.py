@@ -40,7 +40,7 @@ async def every(
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """The newest jobs, newest at the bottom; of a past moment without how far they were."""
+    """List jobs, newest at the bottom. With --at without their progress."""
     at_us = moments.at(at)
     async with session.reading() as s:
         known = jobs.tail(s, limit) if at_us is None else past_jobs.tail(s, at_us, limit)
@@ -50,7 +50,7 @@ async def every(
 
 @app.command()
 async def show(id: Number, at: options.At = None, as_json: options.Json = False) -> None:
-    """One job in full: its steps, its progress, why it waits or ended."""
+    """Show a job: its steps, its progress, why it waits or ended."""
     at_us = moments.at(at)
     async with session.reading() as s:
         if at_us is None:
@@ -98,7 +98,7 @@ async def logs(
     ] = False,
     at: options.At = None,
 ) -> None:
-    """The newest lines of a job's log."""
+    """Print the newest lines of a job's log."""
     if (at_us := moments.at(at)) is not None:
         if follow:
             raise errors.BadWord("--at shows a past moment: leave --follow out.")

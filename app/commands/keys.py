@@ -74,7 +74,7 @@ async def revoke(
 async def reset(
     reason: options.Reason = "", yes: options.Yes = False, as_json: options.Json = False
 ) -> None:
-    """Revoke all keys and replace the secret they are checked with, if it was lost or seen."""
+    """Revoke all keys and replace the pepper. For when it was lost or leaked."""
     effect = "All keys  active → revoked, for good; every client is refused until it has a new one"
     agreed = session.agreed("keys.reset", "all", effect, reason, yes=yes)
     done = await session.ask("keys.reset", "all", reason=agreed.reason, confirm=agreed.confirm)
@@ -99,7 +99,7 @@ COLUMNS: Final[tuple[Column[Key], ...]] = (
 
 @app.command("list")
 async def every(at: options.At = None, as_json: options.Json = False) -> None:
-    """All keys, without their secrets."""
+    """List all keys, without their secrets."""
     at_us = moments.at(at)
     async with session.reading() as s:
         known = await (keys.every(s) if at_us is None else past_keys.every(s, at_us))
@@ -108,7 +108,7 @@ async def every(at: options.At = None, as_json: options.Json = False) -> None:
 
 @app.command()
 async def show(name: Name, at: options.At = None, as_json: options.Json = False) -> None:
-    """One key, without its secret."""
+    """Show a key, without its secret."""
     at_us = moments.at(at)
     async with session.reading() as s:
         key = await (keys.find(s, name) if at_us is None else past_keys.find(s, name, at_us))

@@ -33,7 +33,7 @@ COLUMNS: Final[tuple[Column[Value], ...]] = (
 
 @app.command("list")
 async def every(at: options.At = None, as_json: options.Json = False) -> None:
-    """The knobs of each local deployment; with --json only those that were ever set."""
+    """List the knobs of local deployments. With --json only those that were ever set."""
     at_us = moments.at(at)
     async with session.reading() as s:
         local = {

@@ -44,7 +44,7 @@ async def tail(
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """The last entries, newest at the bottom; with --at those up to then."""
+    """List the last entries, newest at the bottom. With --at those up to then."""
     at_us = moments.at(at)
     async with session.reading() as s:
         entries = await ledger.tail(s, limit, actor=who, noun=noun, until_us=at_us)
@@ -63,9 +63,10 @@ async def verify(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Whether an entry was changed or removed; exits with 1 and names the first.
+    """Check that no entry was changed or removed.
 
-    Note the head elsewhere: with it, a ledger that was rewritten as a whole is found, too.
+    Exits with 1 and names the first that was. Note the head elsewhere: with it, a ledger that was
+    rewritten as a whole is detected as well.
     """
     head = None if noted is None else ledger_chain.head(noted)
     if noted is not None and head is None:

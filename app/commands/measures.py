@@ -48,11 +48,12 @@ async def export(
         typer.Option("-o", "--out", metavar="FILE", help="Whole or not at all; else to stdout."),
     ] = None,
 ) -> None:
-    """Write measurements: samples by the second, figures by the step, records one by one.
+    """Write measurements to a file, or print them.
 
-    Column names end with their units: _us (times are UTC since 1970), _s, _bytes, _ratio (0 to 1),
-    _percent, _mw, _c, _micro (of the currency). What was not measured is empty. Prompts and answers
-    are never written. Seconds are kept for samples_days, requests for requests_days.
+    Samples by the second, figures by the step, records one by one. Column names end with their
+    units: _us (times are UTC since 1970), _s, _bytes, _ratio (0 to 1), _percent, _mw, _c, _micro
+    (of the currency). What was not measured is empty. Prompts and answers are never written.
+    Seconds are kept for samples_days, requests for requests_days.
     """
     now_us = clock.now_us()
     of = Range(

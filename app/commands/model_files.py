@@ -128,7 +128,10 @@ async def export(
     reason: options.Reason = "",
     as_json: options.Json = False,
 ) -> None:
-    """Hand a version on: file, SHA-256, and a card with facts and lineage, as a Hub repository."""
+    """Export a version as a Hub repository, or to MLflow.
+
+    With its file, SHA-256, and a card with its facts and lineage.
+    """
     async with session.reading() as s:
         version = await models.find(s, name)
     wanted = actions.Wanted(target=version.name, arguments={"to": _absolute(to)}, reason=reason)

@@ -34,7 +34,7 @@ async def tree(
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """The family tree: which version was made from which, by which data and run."""
+    """Show the family tree of versions. Which was made from which, by which data and run."""
     at_us = moments.at(at)
     async with session.reading() as s:
         root = None if name is None else await model_registry.version(s, name, at_us)
@@ -53,7 +53,7 @@ async def trace(
     reason: options.Reason = "",
     as_json: options.Json = False,
 ) -> None:
-    """Record what a version was made from; an option that is left out is cleared."""
+    """Record what a version was made from. An option that is left out is cleared."""
     async with session.reading() as s:
         version = await models.find(s, name)
     done = await session.ask(

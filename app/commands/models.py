@@ -23,7 +23,7 @@ Removed = Annotated[bool, typer.Option("--removed", help="Removed versions, too.
 async def every(
     removed: Removed = False, at: options.At = None, as_json: options.Json = False
 ) -> None:
-    """All model versions; with --at those of then, with their aliases."""
+    """List the model versions. With --at those of then, with their aliases."""
     at_us = moments.at(at)
     async with session.reading() as s:
         registry = await model_registry.read(s, at_us)
@@ -63,10 +63,10 @@ def _columns(registry: Registry) -> tuple[Column[ModelVersion], ...]:
 
 @app.command()
 async def show(name: Name, at: options.At = None, as_json: options.Json = False) -> None:
-    """One model version in full: its file, its checks, its lineage, where it is used.
+    """Show a model version: its file, checks, lineage and uses.
 
-    With --at its lineage, the place of its file and its checks are those of now, as those of then
-    are not recorded; what was in memory is left out.
+    With --at the lineage, the path of the file and the checks are those of now, because earlier
+    ones are not recorded; what was in memory is left out.
     """
     at_us = moments.at(at)
     async with session.reading() as s:

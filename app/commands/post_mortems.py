@@ -55,7 +55,7 @@ async def post_mortem(
         Path | None, typer.Option("--output", "-o", help="Write it into this file.")
     ] = None,
 ) -> None:
-    """The post-mortem as Markdown: figures from the store, the rest as it was written."""
+    """Print the post-mortem as Markdown. Figures from the store, the rest as written."""
     now = clock.now_us()
     async with session.reading() as s:
         incident = await incidents.find(s, incidents.number(name))
@@ -77,7 +77,7 @@ async def open_items(
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """The action items of an incident; without one, all that are not done."""
+    """List the action items of an incident. Without one, all that are not done."""
     at_us = moments.at(at)
     async with session.reading() as s:
         number = None if name is None else (await incidents.find(s, incidents.number(name))).id

@@ -49,7 +49,7 @@ async def set(
     reason: options.Reason = "",
     as_json: options.Json = False,
 ) -> None:
-    """Set a price; it is in force from the beginning of that quarter hour until the next one."""
+    """Set a price from a time on. It applies from the beginning of that quarter hour."""
     if not (amount or input_ or output):
         raise errors.BadWord("Say the price: AMOUNT, or --input and --output for an upstream.")
     figures = {
@@ -72,7 +72,7 @@ async def unset(
     reason: options.Reason = "",
     as_json: options.Json = False,
 ) -> None:
-    """Have no price from a time on: what it would price is shown as unknown."""
+    """Remove a price from a time on. What it would price is then unknown."""
     done = await session.ask("prices.set", subject, {"from_s": _since(since)}, reason=reason)
     session.report(done, as_json=as_json)
 
@@ -98,9 +98,9 @@ COLUMNS: Final[tuple[Column[Price], ...]] = (
 
 @app.command("list")
 async def every(at: options.At = None, as_json: options.Json = False) -> None:
-    """All prices with the times from which they are in force, the latest of each last.
+    """List all prices with the times from which they apply.
 
-    With --at those that had been set by then.
+    The latest of each comes last. With --at those that had been set by then.
     """
     at_us = moments.at(at)
     async with session.reading() as s:

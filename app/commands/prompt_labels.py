@@ -29,8 +29,8 @@ async def label(
 ) -> None:
     """Point a label at a version.
 
-    Each release that follows the label gets a successor, and the services that it serves get that;
-    other releases keep the version that they were created with.
+    Each release that follows the label gets a successor, which the services that it serves switch
+    to; other releases keep the version that they were created with.
     """
     async with session.reading() as s:
         version = await prompts.find(s, name)
@@ -59,9 +59,9 @@ async def unlabel(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Remove a label; the version that it points at stays, and the label may be set again.
+    """Remove a label; the version that it points at stays.
 
-    A label that a release with traffic follows is not removed.
+    It can be set again. A label that a release with traffic follows is not removed.
     """
     prompt, label = _label(name)
     async with session.reading() as s:
@@ -83,9 +83,9 @@ async def undo(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Move a label back to where it was before its last move, or to where a move had put it.
+    """Move a label back to the version before its last move.
 
-    Going back twice changes once: a label that is back already stays there.
+    Or to where an earlier move had put it. Undoing twice changes nothing the second time.
     """
     prompt, label = _label(name)
     async with session.reading() as s:

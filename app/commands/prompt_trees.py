@@ -27,10 +27,10 @@ async def export(
     names: Annotated[list[str], typer.Argument(metavar="[NAME] DIR", help="terse prompts/")],
     as_json: options.Json = False,
 ) -> None:
-    """Write all versions of a prompt, or of all prompts, to files below a directory.
+    """Write the versions of prompts to files below a directory.
 
-    A version is DIR/NAME/NUMBER. What is there already stays; a version that is there with other
-    content is an error, and nothing is written.
+    A version is DIR/NAME/NUMBER. Existing files stay; if a version exists there with other content,
+    that is an error and nothing is written.
     """
     *named, directory = names
     if len(named) > 1:
@@ -65,7 +65,7 @@ async def import_(
     reason: options.Reason = "",
     as_json: options.Json = False,
 ) -> None:
-    """Add the prompt versions that are in a directory and not here: all of them or none.
+    """Add the prompt versions of a directory: all or none.
 
     With --in-parts an import that stops is continued by the same command. Labels are not moved.
     """

@@ -41,7 +41,7 @@ async def add(
     reason: options.Reason = "",
     as_json: options.Json = False,
 ) -> None:
-    """Add a prompt version: a TOML file, or a text file as the system message."""
+    """Add a prompt version. A TOML file, or a text file as the system message."""
     read = prompt_files.read(file, name)
     read["comment"] = comment or read.get("comment", "")
     read |= {key: value for key, value in (("tag", tag), ("parent", parent)) if value is not None}
@@ -60,7 +60,7 @@ async def every(
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """Prompt versions by name, newest first, with the labels that point at them."""
+    """List prompt versions, newest first, with their labels."""
     if (at_us := moments.at(at)) is not None:
         await _then(name, at_us, limit, as_json=as_json)
         return
@@ -96,9 +96,9 @@ async def _then(name: str | None, at_us: int, limit: int, *, as_json: bool) -> N
 
 @app.command()
 async def show(name: Reference, at: options.At = None, as_json: options.Json = False) -> None:
-    """One prompt version in full: its labels, where it is used, its messages.
+    """Show a prompt version: labels, uses and messages.
 
-    Found by a label, it comes with the moves of that label; with --at by the labels of then.
+    Named by a label, it comes with the moves of that label; with --at by the labels of then.
     """
     at_us = moments.at(at)
     async with session.reading() as s:
@@ -119,7 +119,7 @@ async def diff(
     after: Reference,
     as_json: options.Json = False,
 ) -> None:
-    """What distinguishes two versions, word by word; nothing where their content is the same."""
+    """Compare two versions word by word. Prints nothing where their content is the same."""
     async with session.reading() as s:
         old, new = await prompts.find(s, before), await prompts.find(s, after)
     sections = word_diff.versions(old, new)
@@ -154,9 +154,9 @@ async def preview(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Render a version as a request would, count its tokens, and say where it is used.
+    """Render a version as a request would, and count its tokens.
 
-    Tokens are counted by a loaded model: the chat template is included.
+    Tokens are counted by a loaded model, the chat template included. Also says where it is used.
     """
     async with session.reading() as s:
         version = await prompts.find(s, name)

@@ -25,7 +25,7 @@ COLUMNS: Final[tuple[Column[Quarantined], ...]] = (
 
 @app.command("list")
 async def every(at: options.At = None, as_json: options.Json = False) -> None:
-    """The templates that are not run, and why."""
+    """List the templates that are not run, and why."""
     at_us = moments.at(at)
     async with session.reading() as s:
         found = await (quarantine.every(s) if at_us is None else past_quarantine.every(s, at_us))

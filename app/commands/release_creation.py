@@ -120,7 +120,7 @@ async def create(  # noqa: PLR0917 the command line passes every option by name
     reason: options.Reason = "",
     as_json: options.Json = False,
 ) -> None:
-    """Create a release: what answers, on this box's workers, an upstream or a supervised server.
+    """Create a release of a local model, an upstream or a server.
 
     Omitted settings use the defaults.
     """

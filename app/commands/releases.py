@@ -33,7 +33,7 @@ async def every(
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """All releases that are not retired; with --at those of then."""
+    """List the releases that are not retired. With --at those of then."""
     at_us = moments.at(at)
     async with session.reading() as s:
         if at_us is None:
@@ -73,7 +73,7 @@ async def show(
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """One release in full; it never changes, but may not have been retired yet with --at."""
+    """Show a release. It never changes; with --at it may not have been retired yet."""
     at_us = moments.at(at)
     async with session.reading() as s:
         if at_us is None:
@@ -119,7 +119,7 @@ async def diff(
     after: Annotated[str, typer.Argument(metavar="RELEASE", help="r2")],
     as_json: options.Json = False,
 ) -> None:
-    """What distinguishes two releases, field by field."""
+    """Compare two releases field by field."""
     async with session.reading() as s:
         one, other = [await releases.find(s, name) for name in (before, after)]
         found = release_differences.between(
@@ -131,9 +131,9 @@ async def diff(
 
 @app.command()
 async def smoke(name: Name, reason: options.Reason = "", as_json: options.Json = False) -> None:
-    """Ask a release a few requests in the background, all of which it has to answer.
+    """Ask a release a few requests, all of which it must answer.
 
-    It is loaded if it has to be. ^C stops watching, not the job.
+    They run in the background; it is loaded if necessary. ^C stops watching, not the job.
     """
     async with session.store() as store:
         wanted = actions.Wanted(target=name, reason=reason)

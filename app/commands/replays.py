@@ -32,9 +32,10 @@ async def request(
     reason: options.Reason = "",
     as_json: options.Json = False,
 ) -> None:
-    """Ask a recorded request again on a release, with its seed, and compare both answers.
+    """Repeat a recorded request on a release.
 
-    It runs in the background, in no service's figures; the release is loaded if it has to be.
+    With its seed; both answers are compared. It runs in the background, in no service's figures;
+    the release is loaded if necessary.
     """
     await _replay("replays.request", id, {"release": on}, reason, as_json=as_json)
 
@@ -51,9 +52,9 @@ async def sample(
     reason: options.Reason = "",
     as_json: options.Json = False,
 ) -> None:
-    """Ask a release a sample of a service's recorded requests, before any user sees it.
+    """Repeat a sample of recorded requests on a release.
 
-    A job does it in the background; ^C stops watching, not the job.
+    Before any user meets it. A job does it in the background; ^C stops watching, not the job.
     """
     arguments: dict[str, object] = {"service": service, "sample": sample}
     if since is not None:
@@ -73,7 +74,7 @@ async def bisect(
     reason: options.Reason = "",
     as_json: options.Json = False,
 ) -> None:
-    """Find the release of a service that changed an answer, asking as few of them as it takes."""
+    """Find the release that changed an answer. By asking as few of the service's as it takes."""
     if differs and expect is not None:
         raise typer.BadParameter("--differs does not go with --expect.")
     arguments: dict[str, object] = {"request": id}
@@ -86,7 +87,7 @@ async def bisect(
 async def every(
     limit: options.Limit = 20, at: options.At = None, as_json: options.Json = False
 ) -> None:
-    """The newest replays, newest at the bottom; with --at as far as they were then."""
+    """List replays, newest at the bottom. With --at as they were then."""
     at_us = moments.at(at)
     async with session.reading() as s:
         if at_us is None:
@@ -116,7 +117,7 @@ async def show(
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """What a replay found: both sides, with intervals, and the answers that differ most."""
+    """Show what a replay found. Both sides with intervals, and the largest differences."""
     at_us = moments.at(at)
     async with session.store() as store:
         await _show(store, number, at_us, as_json=as_json)

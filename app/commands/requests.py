@@ -48,7 +48,7 @@ async def tail(
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """The last requests, newest at the bottom; with --json one object a line."""
+    """List the last requests, newest at the bottom. With --json one object per line."""
     at_us = moments.at(at)
     if at_us is not None and follow:
         raise errors.BadWord("--at shows the past, to which nothing is added; leave --follow out.")
@@ -120,7 +120,7 @@ async def show(
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """One request in full: timings, tokens, feedback, and its text where that is recorded.
+    """Show a request: timings, tokens, feedback, recorded text.
 
     With --at without the feedback that came later.
     """

@@ -22,7 +22,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="r14, or the start of 
 async def retire(
     name: Name, reason: options.Reason = "", yes: options.Yes = False, as_json: options.Json = False
 ) -> None:
-    """Retire a release that nothing names: lists hide it, and it gets no traffic any more."""
+    """Retire a release that nothing names. Lists hide it, and it gets no traffic."""
     await _asked("releases.retire", name, f"{name}  retire", reason, yes=yes, as_json=as_json)
 
 

@@ -29,7 +29,7 @@ async def pause(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Pause before the next step; weights stay, and harm is still looked for."""
+    """Pause before the next step. Weights stay, and harm still aborts."""
     effect = "pause before the next step"
     await _ask("rollouts.pause", service, effect, {}, reason, yes=yes, as_json=as_json)
 
@@ -59,7 +59,7 @@ async def abort(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """All traffic back to the stable release; the candidate stays loaded for a while."""
+    """Send all traffic back to the stable release. The candidate stays loaded for a while."""
     effect = "all traffic back to the stable release"
     await _ask("rollouts.abort", service, effect, {}, reason, yes=yes, as_json=as_json)
 
@@ -71,7 +71,7 @@ async def retry(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Begin the newest rollout again, which was aborted, from its first step."""
+    """Start the newest rollout, which was aborted, again. From its first step."""
     effect = "begin again from the first step"
     await _ask("rollouts.retry", service, effect, {}, reason, yes=yes, as_json=as_json)
 
@@ -87,9 +87,10 @@ async def undo(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Go back to the release before the newest rollout, at once while that one is loaded.
+    """Go back to the release before the newest rollout.
 
-    Undoing twice goes back once. Revision 0 is the release before the first rollout.
+    At once while that release is loaded. Undoing twice goes back once. Revision 0 is the release
+    before the first rollout.
     """
     if to_revision is None:
         effect = "back to the release before it"

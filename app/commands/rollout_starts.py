@@ -89,7 +89,7 @@ async def start(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Start a rollout: by default a canary of 5 %, 50 %, 100 %, each held to the guards.
+    """Start a rollout; by default a canary of 5 %, 50 %, 100 %.
 
     Between two weights an analysis waits until the guards are shown to hold. A shadow tries the
     candidate on copies of requests first, and waits for a person or continues with --then. A first
@@ -98,7 +98,7 @@ async def start(
     A webhook gets the service, the releases, the next step and the verdicts of the guards as JSON,
     and continues the rollout with 2xx; 4xx pauses or aborts it, and without an answer it pauses.
 
-    Where the service has a rollout policy, of its manifest, what no option says is as that has it.
+    Omitted options use the service's rollout policy, which its manifest sets, or the defaults.
     """
     async with session.reading() as s:
         usual = await _policy(s, service)
@@ -140,12 +140,12 @@ async def plan(
     file: File = None,
     as_json: options.Json = False,
 ) -> None:
-    """What a rollout would find at the service's own traffic, and how long it would take.
+    """Forecast a rollout from the service's own traffic.
 
     Nothing is changed. Each weight is listed with its expected length, the rates of harm that it
-    finds and misses in that time (each with a chance of 80 %), and the weakest step. The last line
-    says whether the traffic leads the rollout to its end, and what would. What no option says is as
-    the service's rollout policy has it, if it has one.
+    finds and misses in that time (each with a probability of 80 %), and the weakest step. The last
+    line says whether the traffic suffices for the whole rollout, and what would. Omitted options
+    use the service's rollout policy, which its manifest sets, or the defaults.
     """
     async with session.reading() as s:
         usual = await _policy(s, service)

@@ -46,7 +46,7 @@ async def get(
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """The newest rollout as a tree: set beside actual, steps, guards, what it waits for."""
+    """Show the newest rollout as a tree. Set beside actual, steps, guards, what it waits for."""
     if (at_us := moments.at(at)) is not None:
         async with session.reading() as s:
             past = await rollout_view.read_latest_at(s, service, at_us)
@@ -80,7 +80,7 @@ async def every(
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """The newest rollouts, newest at the bottom; with --at as far as they were then."""
+    """List rollouts, newest at the bottom. With --at as they were then."""
     at_us = moments.at(at)
     async with session.reading() as s:
         found = await rollout_view.tail(s, limit, service, at_us)
@@ -101,9 +101,10 @@ async def status(
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """The phase of the newest rollout; exits 0 only when it is Healthy, 4 while it is under way.
+    """Print the phase of the newest rollout.
 
-    With --at its phase of then, with the same exit codes.
+    Exits 0 only when it is Healthy, and 4 while it is under way. With --at its phase of then, with
+    the same exit codes.
     """
     if (at_us := moments.at(at)) is not None:
         if within is not None:

@@ -43,7 +43,7 @@ async def get(
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """A run: its steps with live values beside what is expected, its timeline, who holds it."""
+    """Show a run. Its steps with live values, its timeline, and who holds it."""
     if (at_us := moments.at(at)) is not None:
         if watch:
             raise errors.BadWord("--at shows a past moment: leave --watch out.")
@@ -78,7 +78,7 @@ async def next_(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Carry out the step at which a run waits; the run continues to its next stop."""
+    """Carry out the step at which a run waits. The run continues to its next stop."""
     view = await _view(run)
     effect = _here(view)
     agreed = session.agreed("runbooks.next", str(run), effect, reason, yes=yes)
@@ -104,7 +104,7 @@ async def skip(run: Number, reason: options.Reason = "", as_json: options.Json =
 
 @app.command()
 async def retry(run: Number, reason: options.Reason = "", as_json: options.Json = False) -> None:
-    """Try the step that failed again: it looks again, and verifies only if its action was done."""
+    """Retry the step that failed. It looks again, and verifies only if its action was done."""
     await _drive("runbooks.retry", await _view(run), reason, as_json=as_json)
 
 
@@ -123,7 +123,7 @@ async def undo(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Undo the steps that a run has done, the last one first."""
+    """Undo the steps of a run, the last one first."""
     try:
         async with session.reading() as s:
             book, inputs = await undo_plan.planned(s, catalog.every(session.home()), str(run))
@@ -145,7 +145,7 @@ async def note(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What you saw, did or decided.")],
     as_json: options.Json = False,
 ) -> None:
-    """Write a note into the timeline of a run; everybody may, also when it has ended."""
+    """Add a note to the timeline of a run. Everyone may, even after it has ended."""
     done = await session.ask("runbooks.note", str(run), {"text": text})
     session.report(done, as_json=as_json)
 
@@ -164,7 +164,7 @@ async def hand_over(
     reason: options.Reason = "",
     as_json: options.Json = False,
 ) -> None:
-    """Hand a run over to a colleague, who decides for it from now on."""
+    """Hand a run over to a colleague, who then decides for it."""
     done = await session.ask("runbooks.hand_over", str(run), {"to": to}, reason=reason)
     session.report(done, as_json=as_json)
 

@@ -88,7 +88,7 @@ async def preview(
     inputs: Inputs = None,
     as_json: options.Json = False,
 ) -> None:
-    """What each step of a runbook sees and would do now; changes nothing."""
+    """Show what each step sees and would do now. Changes nothing."""
     await _preview(find(name), parse(inputs or []), as_json=as_json)
 
 

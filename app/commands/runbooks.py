@@ -46,16 +46,17 @@ AUTOMATIONS: Final[tuple[Column[Automation], ...]] = (
 
 @app.command("list")
 def every(as_json: options.Json = False) -> None:
-    """The runbooks that can be started: the shipped ones and those of this home."""
+    """List the runbooks: shipped ones and those of this home."""
     found = catalog.every(session.home())
     listing.show(COLUMNS, list(found.items()), as_json=as_json, document=found)
 
 
 @app.command()
 def show(name: Name, as_json: options.Json = False) -> None:
-    """The steps of a runbook: what each looks at, does, verifies, and how it is undone.
+    """Show the steps of a runbook.
 
-    Looks inform: what is not as expected is said and stops nothing. Verify decides.
+    What each looks at, does and verifies, and how it is undone. A look informs: an unexpected value
+    is reported and stops nothing. A verify decides.
     """
     book = run_starts.find(name)
     lines = [words.safe(f"{book.name}  {book.title}"), words.safe(f"when  {book.when}")]
@@ -77,7 +78,7 @@ def lint(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Check runbooks: every fault with its file and line; exits 1 if there is one."""
+    """Check runbooks. Prints every fault with its file and line; exits 1 if there is one."""
     faults = catalog.faults(session.home(), file)
     found = [said for each in faults.values() for said in each]
     lines = found or [f"{words.counted(len(faults), 'runbook')}: no faults."]
@@ -88,7 +89,7 @@ def lint(
 
 @app.command("schema")
 def schema_() -> None:
-    """The JSON Schema of runbooks, for editors and other checkers."""
+    """Print the JSON Schema of runbooks, for editors."""
     terminal.say(schema.text().rstrip())
 
 
@@ -104,7 +105,7 @@ async def automate(
 ) -> None:
     """Let a runbook start by itself when its alert fires.
 
-    It takes only the steps that its `on` allows, so often as that says, and stops before any other.
+    It takes only the steps that its `on` allows, as often as that says, and stops before any other.
     """
     if name is None:
         async with session.reading() as s:
@@ -126,7 +127,7 @@ async def tail(
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """The last runs with what each of their steps saw and did, newest at the bottom."""
+    """List the last runs, newest at the bottom. With what each step saw and did."""
     at_us = moments.at(at)
     async with session.reading() as s:
         if at_us is None:

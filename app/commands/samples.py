@@ -36,7 +36,7 @@ async def tail(
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """The last seconds up to the newest that was measured, newest at the bottom.
+    """List the last measured seconds, newest at the bottom.
 
     With --at those up to then; seconds are deleted after samples_days.
     """
@@ -74,7 +74,7 @@ async def total(
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """The requests that ended within the last so long, from sketches that add up exactly."""
+    """Sum up the requests of a recent period. From sketches that add up exactly."""
     window = Window.last(_seconds(last), _second(moments.at(at)))
     async with session.reading() as s:
         read = measures.by_tenant if by is By.TENANT else measures.by_arm

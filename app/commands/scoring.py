@@ -26,7 +26,7 @@ async def set(
     reason: options.Reason = "",
     as_json: options.Json = False,
 ) -> None:
-    """Check a share of a service's answers from now on; its texts must be recorded."""
+    """Check a share of a service's answers. Its texts must be recorded."""
     arguments = {"share_bp": round(percent * 100)}
     done = await session.ask("scoring.set", service, arguments, reason=reason)
     session.report(done, as_json=as_json)
@@ -48,7 +48,7 @@ async def show(
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """How many answers of the last hours passed each check, by arm."""
+    """Show how many answers passed each check, by arm."""
     at_us = moments.at(at)
     now_us = clock.now_us() if at_us is None else at_us
     async with session.reading() as s:

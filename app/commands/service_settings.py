@@ -60,10 +60,10 @@ async def set_(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Set what is recorded of a service, how it follows labels, its cached prompts, its key.
+    """Change settings of a service; omitted ones stay.
 
-    The key signs what rollouts of the service send that were given none: also those that a label
-    or a manifest starts. What is not named stays as it is.
+    The key of webhooks signs what rollouts of the service send if they have no key of their own,
+    including those that a label or a manifest starts.
     """
     effects, arguments = [], dict[str, object]()
     if record_text is not None:

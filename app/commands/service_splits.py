@@ -66,9 +66,9 @@ async def undo(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Go back to the split before the current one, or to the one that is named.
+    """Go back to the split before the current one.
 
-    Going back twice changes once: a service that is back already stays there.
+    Or to the split that is named. Undoing twice changes nothing the second time.
     """
     async with session.reading() as s:
         service = await services.find(s, name)

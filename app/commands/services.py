@@ -59,7 +59,7 @@ async def freeze(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Freeze a service: its split cannot be changed until it is unfrozen, only undone."""
+    """Freeze a service. Its split can then only be undone, until it is unfrozen."""
     if not reason.strip():
         raise errors.BadWord("Say why with --reason; refused changes quote it.")
     await _asked("services.freeze", name, "freeze", {}, reason, yes=yes, as_json=as_json)
@@ -89,7 +89,7 @@ async def promote(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Start a rollout of the production service to the release that its staging serves."""
+    """Start a rollout of production to its staging's release."""
     async with session.reading() as s:
         service = await services.find(s, name)
     to = service.staging_of or "no service"
@@ -110,7 +110,7 @@ async def remove(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Remove a service: its clients get 404; what was recorded stays."""
+    """Remove a service. Its clients get 404; what was recorded stays."""
     arguments: dict[str, object] = {"despite_traffic": despite_traffic}
     effect = "remove for good; its clients get 404"
     await _asked("services.remove", name, effect, arguments, reason, yes=yes, as_json=as_json)
@@ -177,7 +177,7 @@ SPLIT_COLUMNS: Final[tuple[Column[Explained], ...]] = (
 
 @app.command("list")
 async def every(at: options.At = None, as_json: options.Json = False) -> None:
-    """All services and their splits as set; `paddock status` shows what was measured."""
+    """List the services and their splits as set. `paddock status` shows what was measured."""
     at_us = moments.at(at)
     async with session.reading() as s:
         known = await (services.every(s) if at_us is None else past_services.every(s, at_us))
@@ -188,7 +188,7 @@ async def every(at: options.At = None, as_json: options.Json = False) -> None:
 
 @app.command()
 async def show(name: Name, at: options.At = None, as_json: options.Json = False) -> None:
-    """One service and the history of its splits, newest first."""
+    """Show a service and its splits, newest first."""
     at_us = moments.at(at)
     async with session.reading() as s:
         if at_us is None:

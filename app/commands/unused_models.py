@@ -31,7 +31,7 @@ async def remove(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Remove a version that nothing needs, and delete its file if it was downloaded."""
+    """Remove a version that nothing needs. Its file is deleted if it was downloaded."""
     async with session.reading() as s:
         version = await models.find(s, name)
     kept = f"; {version.path} stays" if version.source is None else ", with its file"
@@ -55,7 +55,7 @@ async def gc(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Delete downloaded files that nothing needs; never a file outside the data directory."""
+    """Delete downloaded files that nothing needs. Never one outside the data directory."""
     async with session.reading() as s:
         spare = await unused_models.spare(s) if unused else []
         needs = await unused_models.needs(s)

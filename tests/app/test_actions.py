@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer import Context
 from typer.core import TyperGroup
 
 from app import actions, cli, errors, session
@@ -74,6 +75,20 @@ def test_every_command_has_a_module() -> None:
     for name, (module, help) in cli.COMMANDS.items():
         importlib.import_module(f"app.commands.{module}")
         assert name == cli.load(module, name, help).name
+
+
+def test_the_help_of_a_noun_cuts_no_line() -> None:
+    """Each command is listed with its whole first sentence, in 80 columns."""
+    loaded = [cli.load(module, name, help) for name, (module, help) in cli.COMMANDS.items()]
+    nouns = [each for each in loaded if isinstance(each, TyperGroup)]
+    below = [each for noun in nouns for each in noun.commands.values()]
+    cut = []
+    for group in (*nouns, *(each for each in below if isinstance(each, TyperGroup))):
+        said = group.get_help(Context(group, info_name=group.name, terminal_width=80))
+        _, _, listed = said.partition("Commands:")
+        assert listed, said
+        cut += [f"{group.name} {line}" for line in listed.splitlines() if line.endswith("...")]
+    assert cut == []
 
 
 @pytest.fixture
