@@ -237,7 +237,7 @@ def _table() -> dict[str, Action]:
             name="rollouts.promote_fully",
             verb="promote fully",
             key="F",
-            sentence="Lead a rollout to its end at once, without further steps",
+            sentence="Promote a rollout to its end at once, without further steps",
             command="rollouts promote SERVICE --full",
             intent=promote.name,
         )
@@ -282,7 +282,7 @@ def _table() -> dict[str, Action]:
             verb="restore",
             key="",
             danger=Danger.HARD,
-            sentence="Make a backup the store of this box; the store before it is set aside",
+            sentence="Make a backup the store of this box; the current store is set aside",
             command="restore FILE",
         ),
     ]

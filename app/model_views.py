@@ -144,7 +144,7 @@ def tools(chat: Chat | None) -> str:
     if chat is None or chat.shows_tools is None:
         return words.UNKNOWN
     if not chat.shows_tools:
-        return "told in the system text"
+        return "listed in the system text"
     return f"shown by the template, called in the form of {chat.calls}"
 
 

@@ -39,8 +39,8 @@ def parse(typed: str, now_us: int) -> int:
         if (at := _read(word, form)) is not None:
             return _past(typed, int(at.timestamp()) * 1_000_000, now_us)
     raise errors.BadWord(
-        f"{typed!r} is no moment: write 03:12, '2026-11-27 03:12' (both UTC), or 15m for that long "
-        "ago."
+        f"{typed!r} is not a time; write 03:12, '2026-11-27 03:12' (both UTC), or 15m for "
+        "15 minutes ago."
     )
 
 
@@ -69,7 +69,7 @@ def coming(typed: str, now_us: int) -> int:
                 raise errors.BadWord(f"{typed!r} is in the past.")
             return int(at.timestamp()) * 1_000_000
     raise errors.BadWord(
-        f"{typed!r} is no moment: write 22:00, '2026-11-27 22:00' (both UTC), 2h from now, or now."
+        f"{typed!r} is not a time; write 22:00, '2026-11-27 22:00' (both UTC), 2h from now, or now."
     )
 
 

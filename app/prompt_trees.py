@@ -162,7 +162,9 @@ def read(root: Path, only: Iterable[str] = ()) -> list[Read]:
             if each.name.startswith("."):
                 continue
             if not _NUMBER.fullmatch(each.name) or not each.is_dir():
-                raise errors.AppError(f"{each} is no version: a version is a directory {name}/1.")
+                raise errors.AppError(
+                    f"{each} is not a version: a version is a directory {name}/1."
+                )
             numbers.append(int(each.name))
         found += [_version(path / str(number), name, number) for number in sorted(numbers)]
     if not found:
@@ -241,7 +243,7 @@ def _schema(path: Path, raw: bytes) -> dict[str, Any]:
     try:
         return msgspec.json.decode(raw, type=dict[str, Any])
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise errors.AppError(f"{path} is no JSON object: {error}.") from error
+        raise errors.AppError(f"{path} is not a JSON object: {error}.") from error
 
 
 def _text(path: Path, raw: bytes) -> str:

@@ -208,7 +208,7 @@ def _read(file: Path) -> dict[str, Any]:
         raise errors.BadWord(f"{file} is not TOML: {error}.") from error
     if unknown := sorted(found.keys() - set(_FIELDS)):
         known = ", ".join(_FIELDS)
-        raise errors.BadWord(f"{file}: {', '.join(unknown)} is not known; known: {known}.")
+        raise errors.BadWord(f"{file}: {', '.join(unknown)} is unknown; known: {known}.")
     return found
 
 
@@ -230,7 +230,7 @@ def check_names(given: Mapping[str, Any]) -> None:
     """BadWord unless a policy of a file has known names alone."""
     known = [each for each in _FIELDS if each != "to"]
     if unknown := sorted(given.keys() - set(known)):
-        raise errors.BadWord(f"{', '.join(unknown)} is not known; known: {', '.join(known)}.")
+        raise errors.BadWord(f"{', '.join(unknown)} is unknown; known: {', '.join(known)}.")
 
 
 def seconds(typed: str) -> int:

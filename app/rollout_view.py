@@ -137,7 +137,7 @@ async def read_latest_at(s: Session, service: str, at_us: int) -> View:
     """
     found = await past_rollouts.latest(s, service, at_us)
     if found is None:
-        raise errors.NotFound(f"{service} had had no rollout at {words.clock(at_us)}.")
+        raise errors.NotFound(f"{service} had no rollout at {words.clock(at_us)}.")
     return await read_at(s, found.id, await past_services.every(s, at_us), at_us)
 
 

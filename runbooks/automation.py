@@ -125,7 +125,9 @@ async def enable(
     name = intent.target
     if not on:
         was = await automations.disable(s, name, by=intent.actor, intent_id=intent.id, at_us=now_us)
-        return f"{name} starts no more by itself." if was else f"{name} did not; no change."
+        return (
+            f"{name} no longer starts by itself." if was else f"{name} was not enabled; no change."
+        )
     if book is None:
         raise Unable(f"There is no runbook {name}.")
     if isinstance(book, str):
@@ -138,6 +140,6 @@ async def enable(
     may = ", ".join(book.on.alone) or "no step"
     return (
         f"{name} starts by itself when {book.on.alert} fires, at most {book.on.at_most}; it takes "
-        f"{may} alone and stops before anything else. `paddock runbooks automate {name} --off` "
-        "ends that."
+        f"{may} without a person and stops before anything else. "
+        f"`paddock runbooks automate {name} --off` ends that."
     )

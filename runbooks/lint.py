@@ -95,9 +95,9 @@ def _of_shape(book: Runbook, number: int, step: Step) -> Found:
     if step.name in [other.name for other in book.steps[:number]]:
         yield ("name",), "another step has the same name"
     if step.look is None and step.do is None and step.ask is None:
-        yield (), "it neither looks nor does anything, and asks for nothing"
+        yield (), "it neither looks, acts nor asks for anything"
     if step.ask is not None and step.do is not None:
-        yield ("ask",), "it asks a person and acts as well; make two steps of it"
+        yield ("ask",), "it asks a person and also acts; split it into two steps"
     if step.verify is not None and step.do is None and step.ask is None:
         yield ("verify",), "it verifies without doing anything; use look instead"
     if step.undo is not None and step.do is None:

@@ -146,7 +146,7 @@ def parse(typed: str) -> Goal:
         least = _least(metric, rest.pop(0))
     if rest or least == 0:
         raise errors.Invalid(
-            f"{typed.strip()!r} is no goal; a goal is {name}, {name}:{better.value} or "
+            f"{typed.strip()!r} is not a goal; a goal is {name}, {name}:{better.value} or "
             f"{name}:{better.value}:{_example(metric)}, the least difference that matters."
         )
     try:

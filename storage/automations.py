@@ -78,7 +78,7 @@ async def enable(
 
 
 async def disable(s: AsyncSession, runbook: str, *, by: str, intent_id: int, at_us: int) -> bool:
-    """It starts no more by itself; False where it did not."""
+    """It no longer starts by itself; False where it did not."""
     row = await s.get(AutomationRow, runbook)
     if row is None:
         return False

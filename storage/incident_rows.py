@@ -85,7 +85,7 @@ def number(typed: str) -> int:
     named = _NAMED.fullmatch(typed)
     if named is None:
         raise errors.NotFound(
-            f"{typed!r} names no incident; write INC-31 or 31, as `paddock incidents list` does."
+            f"{typed!r} is not an incident; write INC-31 or 31, as `paddock incidents list` does."
         )
     return int(named[1])
 

@@ -96,7 +96,9 @@ async def move(
     now_us = max(at_us, incident.began_at_us)
     when = now_us if effective_at_us is None else effective_at_us
     if not incident.began_at_us <= when <= now_us:
-        raise errors.Invalid("It can only have become so between its beginning and now.")
+        raise errors.Invalid(
+            "The time lies outside the incident: give one between its beginning and now."
+        )
     changes: dict[str, Any] = {"version": incident.version + 1, "moved_at_us": now_us}
     if to is State.ACTIVE:
         changes |= {"stable_at_us": None, "closed_at_us": None}
@@ -161,7 +163,7 @@ async def note(
     now_us = max(at_us, incident.opened_at_us)  # also after the clock was set back
     when = now_us if happened_at_us is None else happened_at_us
     if when > now_us:
-        raise errors.Invalid("A note is about what has happened, not about the future.")
+        raise errors.Invalid("A note cannot be dated in the future.")
     await _room(s, incident)
     await incident_events.add(
         s, incident.id, kind, sentence, actor=actor, at_us=when, recorded_at_us=at_us,

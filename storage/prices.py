@@ -187,7 +187,7 @@ async def set(
     known = before[-1].currency if before else settings.currency
     wanted = known if currency is None else currency
     if not _CURRENCY.fullmatch(wanted):
-        raise errors.Invalid(f"{wanted!r} is no currency; write its three letters: EUR, USD.")
+        raise errors.Invalid(f"{wanted!r} is not a currency; write its three letters: EUR, USD.")
     if before and wanted != known:
         raise errors.Invalid(f"The prices of this box are in {known}; convert {wanted} into it.")
     row = PriceRow(

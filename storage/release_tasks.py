@@ -46,7 +46,7 @@ def unfit(model: ModelVersion, base: ModelVersion | None, engine: Engine) -> str
     if base is not None:
         return "it is an adapter; merge it into its base and add the weights that result"
     if checks.no_text and checks.task is None:
-        return f"{checks.no_text}; add its file again if that is no longer so"
+        return f"{checks.no_text}; add its file again if that has changed"
     if engine.task == "reranking":
         return None if checks.task == "reranking" else "its file has no classifier that ranks"
     if engine.pooling == "model" and checks.pooling not in _EMBEDDING:

@@ -59,7 +59,7 @@ def check(schema: Mapping[str, Any]) -> None:
         what, _, where = str(error).rpartition(" - at `")
         at = f" at {where.removesuffix('`')}" if what else ""
         raise errors.Invalid(
-            f"The response schema is no JSON Schema{at}: {what or error}."
+            f"The response schema is not a JSON Schema{at}: {what or error}."
         ) from error
     except RecursionError as error:
         raise errors.Invalid("The response schema is nested too deeply.") from error

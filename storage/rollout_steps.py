@@ -124,7 +124,7 @@ def check_url(url: str) -> None:
     except ValueError:
         well_formed = False
     if not well_formed or not _IN_A_URL.fullmatch(url) or parts.fragment:
-        raise ValueError(f"{url[:200]!r} is no address of a webhook; give https://host/path")
+        raise ValueError(f"{url[:200]!r} is not the address of a webhook; give https://host/path")
     if blocked_addresses.blocked(parts.hostname or ""):
         raise ValueError(f"the webhook cannot be used: {blocked_addresses.WHY}")
     if parts.username is not None or parts.password is not None:

@@ -76,7 +76,7 @@ def parse_step(typed: str) -> Step:
     if kind == "analysis":
         return Analysis() if length is None else Analysis(length)
     raise errors.Invalid(
-        f"{typed.strip()!r} is no step; a step is 5%, pause, pause 10m, analysis, analysis 30m, "
+        f"{typed.strip()!r} is not a step; a step is 5%, pause, pause 10m, analysis, analysis 30m, "
         "mirror 10% or webhook https://host/path."
     )
 
@@ -95,7 +95,9 @@ def parse_webhook(typed: str) -> Webhook:
     if rest:
         at_most_s = parse_duration(rest.pop(0))
     if rest:
-        raise errors.Invalid(f"{typed.strip()!r} is no webhook; give https://host/path 10m abort.")
+        raise errors.Invalid(
+            f"{typed.strip()!r} is not a webhook; write https://host/path 10m abort."
+        )
     try:
         return msgspec.convert(
             {"type": "webhook", "url": url, "at_most_s": at_most_s, "on_no": on_no}, Webhook
@@ -116,8 +118,8 @@ def _mirror(typed: str, found: re.Match[str]) -> Mirror:
         return msgspec.convert(msgspec.to_builtins(step), Mirror)
     except msgspec.ValidationError as error:
         raise errors.Invalid(
-            f"{typed!r} is no step; a mirror is a share of up to 100 %, the copies that it takes "
-            "at least, and how long it takes at most: mirror 10% 300 24h."
+            f"{typed!r} is not a step; a mirror is a share of up to 100 %, at least how many "
+            "copies, and for how long at most: mirror 10% 300 24h."
         ) from error
 
 
@@ -138,7 +140,7 @@ def parse_guard(typed: str) -> Guard:
     except msgspec.ValidationError:
         pass
     raise errors.Invalid(
-        f"{typed.strip()!r} is no guard; a guard is latency_p95<=2s, ttft_p99<=500ms, "
+        f"{typed.strip()!r} is not a guard; a guard is latency_p95<=2s, ttft_p99<=500ms, "
         "error_rate<=1%, thumbs_down<=30%, wrong<=5%, slowdown_p95<=2x, agreement>=80%, or of "
         "scored answers answered>=99%, finished>=95%, varied>=98% or clean>=99%."
     )
@@ -179,7 +181,7 @@ def parse_duration(typed: str) -> int:
     found = _DURATION.fullmatch(typed.strip().lower())
     seconds = 0 if found is None else int(found[1]) * _UNITS_S[found[2]]
     if not 1 <= seconds <= 30 * 24 * HOUR_S:
-        raise errors.Invalid(f"{typed.strip()!r} is no duration; give 90s, 10m, 1h or 2d.")
+        raise errors.Invalid(f"{typed.strip()!r} is not a duration; write 90s, 10m, 1h or 2d.")
     return seconds
 
 

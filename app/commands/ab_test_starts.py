@@ -75,7 +75,7 @@ async def start(
     if promote not in {None, "winner"}:
         raise errors.BadWord("--promote takes one word: winner.")
     if label is not None and promote is None:
-        raise errors.BadWord("--label moves with a promotion; add --promote winner.")
+        raise errors.BadWord("--label needs a promotion; add --promote winner.")
     weights = split_input.parse(arms)
     arguments: dict[str, Any] = {"least_units": least_units, "promotes": promote is not None}
     try:

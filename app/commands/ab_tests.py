@@ -96,7 +96,7 @@ async def _test_at(s: Session, service: str, id: int | None, at_us: int) -> AbTe
         return await past_ab_tests.find(s, id, at_us)
     found = await past_ab_tests.tail(s, at_us, 1, service=service)
     if not found:
-        raise NotFound(f"{service} had had no A/B test then.")
+        raise NotFound(f"{service} had no A/B test at that time.")
     return found[0]
 
 

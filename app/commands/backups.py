@@ -72,9 +72,9 @@ def restore(
     if not yes:
         reason = terminal.ask_reason(reason)
     done = stores.restore(home, source, replace=replace, reason=reason)
-    said = [f"{home.root} has the store of {file}."]
+    said = [f"{home.root} now has the store of {file}."]
     if done.aside is not None:
-        said.append(f"The store before it is {done.aside}.")
+        said.append(f"The previous store is {done.aside}.")
     document = _document(done.copy) | {"aside": None if done.aside is None else str(done.aside)}
     terminal.show(document, said, as_json=as_json)
 

@@ -24,7 +24,9 @@ app.add_typer(
 
 At = Annotated[
     str | None,
-    typer.Option("--at", metavar="TIME", help="When it happened: 03:12 (UTC), or 15m ago as 15m."),
+    typer.Option(
+        "--at", metavar="TIME", help="When it happened: 03:12 (UTC), or 15m for 15 minutes ago."
+    ),
 ]
 
 
@@ -32,7 +34,7 @@ At = Annotated[
 async def open_up(
     title: Annotated[str, typer.Argument(help="What is wrong, for those who read it later.")],
     service: Annotated[
-        str | None, typer.Option("--service", help="Else it concerns the whole box.")
+        str | None, typer.Option("--service", help="Without one it concerns the whole box.")
     ] = None,
     severity: Annotated[
         Severity,
@@ -88,7 +90,7 @@ async def show(name: Name, at: options.At = None, as_json: options.Json = False)
 @app.command("changes")
 async def changed(
     begin: Annotated[
-        str, typer.Option("--from", metavar="TIME", help="03:12 (UTC), or 2h for that long ago.")
+        str, typer.Option("--from", metavar="TIME", help="03:12 (UTC), or 2h for two hours ago.")
     ] = "1h",
     end: Annotated[str, typer.Option("--to", metavar="TIME", help="Else now.")] = "0s",
     service: Annotated[
@@ -133,7 +135,9 @@ async def rate(
 async def assign(
     name: Name,
     role: Annotated[Role, typer.Argument()],
-    person: Annotated[str | None, typer.Argument(help="Without one, it is free again.")] = None,
+    person: Annotated[
+        str | None, typer.Argument(help="Without one, the role is free again.")
+    ] = None,
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:

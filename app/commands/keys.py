@@ -27,7 +27,7 @@ async def create(
     ] = keys.Role.CLIENT,
     tenant: Annotated[str, typer.Option("--tenant", help="Who is counted; else the name.")] = "",
     synthetic: Annotated[
-        bool, typer.Option("--synthetic", help="Its requests are load, labelled everywhere.")
+        bool, typer.Option("--synthetic", help="Its requests are synthetic load, and labelled so.")
     ] = False,
     reason: options.Reason = "",
     as_json: options.Json = False,

@@ -30,7 +30,7 @@ def main() -> None:
 async def export(
     what: Annotated[What, typer.Argument(metavar="WHAT", help=", ".join(What))],
     begin: Annotated[
-        str, typer.Option("--from", metavar="TIME", help="03:12 (UTC), or 2h for that long ago.")
+        str, typer.Option("--from", metavar="TIME", help="03:12 (UTC), or 2h for two hours ago.")
     ] = "1h",
     end: Annotated[
         str, typer.Option("--to", metavar="TIME", help="Up to, not including; else now.")
@@ -38,14 +38,19 @@ async def export(
     step: Annotated[
         str, typer.Option("--step", help="Of arms, services and tenants: 10s, 1m, 1h, 1d.")
     ] = "1m",
-    service: Annotated[str | None, typer.Option("--service", help="Of this one alone.")] = None,
+    service: Annotated[str | None, typer.Option("--service", help="Only of this one.")] = None,
     format: Annotated[
         Format | None,
-        typer.Option("--format", help="Else by the name of the file.", case_sensitive=False),
+        typer.Option("--format", help="By default from the file's name.", case_sensitive=False),
     ] = None,
     out: Annotated[
         str | None,
-        typer.Option("-o", "--out", metavar="FILE", help="Whole or not at all; else to stdout."),
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="FILE",
+            help="Written completely or not at all; by default stdout.",
+        ),
     ] = None,
 ) -> None:
     """Write measurements to a file, or print them.

@@ -19,7 +19,7 @@ Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the ledger."
 At = Annotated[
     str | None,
     typer.Option(
-        "--at", metavar="TIME", help="As it was then: 03:12 (UTC), or 15m for so long ago."
+        "--at", metavar="TIME", help="As it was then: 03:12 (UTC), or 15m for 15 minutes ago."
     ),
 ]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many.")]

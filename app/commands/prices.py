@@ -51,7 +51,7 @@ async def set(
 ) -> None:
     """Set a price from a time on. It applies from the beginning of that quarter hour."""
     if not (amount or input_ or output):
-        raise errors.BadWord("Say the price: AMOUNT, or --input and --output for an upstream.")
+        raise errors.BadWord("Give the price: AMOUNT, or --input and --output for an upstream.")
     figures = {
         name: amounts.micro(typed)
         for name, typed in (("micro", amount), ("input_micro", input_), ("output_micro", output),

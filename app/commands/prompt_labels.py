@@ -92,7 +92,7 @@ async def undo(
         at = await prompt_labels.find(s, prompt, label)
         target = to or splits.roll_back_target(await prompt_labels.history(s, prompt, label, 2))
         if target is None:
-            raise errors.AppError(f"{at.name} was set once only; there is nothing to undo.")
+            raise errors.AppError(f"{at.name} was set only once; there is nothing to undo.")
         move = await prompt_labels.find_move(s, prompt, label, target)
         uses = await prompt_uses.of(s, prompt)
     effect = figures.effect(at.name, at.number, move.number, uses)

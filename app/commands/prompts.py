@@ -54,7 +54,9 @@ async def every(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One prompt.")] = None,
     after: Annotated[
         str | None,
-        typer.Option(metavar="NAME@NUMBER", help="Go on after this version, where a page ended."),
+        typer.Option(
+            metavar="NAME@NUMBER", help="Continue after this version, where a page ended."
+        ),
     ] = None,
     limit: options.Limit = prompts.PAGE,
     at: options.At = None,

@@ -39,7 +39,7 @@ async def create(  # noqa: PLR0917 the command line passes every option by name
         str | None, typer.Option(metavar="NAME", help="A registered upstream, instead of --model.")
     ] = None,
     upstream_model: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="What the upstream is asked for.")
+        str | None, typer.Option(metavar="MODEL", help="The model's name on the upstream.")
     ] = None,
     server: Annotated[
         str | None,
@@ -49,7 +49,7 @@ async def create(  # noqa: PLR0917 the command line passes every option by name
         ),
     ] = None,
     served_model: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="What the server is asked for.")
+        str | None, typer.Option(metavar="MODEL", help="The model's name on the server.")
     ] = None,
     server_env: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Added to its environment.")
@@ -179,7 +179,7 @@ async def create(  # noqa: PLR0917 the command line passes every option by name
     else:
         _refuse("--model", {"--upstream-model": upstream_model} | asked_for_server)
         if model is None:
-            raise typer.BadParameter("Say what answers: --model, --upstream or --server.")
+            raise typer.BadParameter("Name what answers: --model, --upstream or --server.")
         given["engine"] = placed | engine
     arguments: dict[str, object] = {"comment": comment, "follow": follow}
     arguments |= {n: v for n, v in (("model", model), ("prompt", prompt)) if v is not None}

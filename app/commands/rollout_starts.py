@@ -24,7 +24,7 @@ app = options.group()
 _PLAN_S: Final = 120.0
 
 To = Annotated[str | None, typer.Option("--to", help="The candidate: r2")]
-Strategy_ = Annotated[Strategy | None, typer.Option("--strategy", help="canary unless it is said.")]
+Strategy_ = Annotated[Strategy | None, typer.Option("--strategy", help="canary by default.")]
 Steps = Annotated[
     str | None,
     typer.Option(
@@ -41,7 +41,7 @@ AskAfter = Annotated[
 ]
 Then = Annotated[
     Strategy | None,
-    typer.Option("--then", help="How a shadow that has passed continues by itself: canary."),
+    typer.Option("--then", help="What a shadow continues as once it has passed: canary."),
 ]
 Guards = Annotated[
     list[str] | None,
@@ -111,7 +111,7 @@ async def start(
         candidate = await releases.find(s, arguments["release"])
     plan = rollout_options.planned(arguments).lines()
     if usual is not None:
-        plan = [f"by the rollout policy of {service}, except for what is given here", *plan]
+        plan = [f"by the rollout policy of {service}, except for the options given", *plan]
     if dry_run:
         terminal.show(arguments, plan, as_json=as_json)
         return

@@ -95,7 +95,7 @@ async def status(
     within: Annotated[
         str | None,
         typer.Option(
-            "--timeout", metavar="TIME", help="Wait so long for its end or a pause: 90s, 10m, 2h."
+            "--timeout", metavar="TIME", help="Wait this long for its end or a pause: 90s, 10m, 2h."
         ),
     ] = None,
     at: options.At = None,
@@ -112,7 +112,7 @@ async def status(
         async with session.reading() as s:
             past = await past_rollouts.latest(s, service, at_us)
         if past is None:
-            raise NotFound(f"{service} had had no rollout then.")
+            raise NotFound(f"{service} had no rollout at that time.")
         _say_phase(past, as_json=as_json)
         return
     until = time.monotonic() + (0 if within is None else rollout_options.seconds(within))

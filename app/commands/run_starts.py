@@ -47,7 +47,7 @@ async def start(
     ] = False,
     alert: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help="For an alert; what it is about fills in inputs."),
+        typer.Option(metavar="N", min=1, help="Start it for this alert, which fills in inputs."),
     ] = None,
     reason: options.Reason = "",
     yes: options.Yes = False,

@@ -115,7 +115,7 @@ async def automate(
         return
     book = run_starts.find(name)
     bound = "" if book.on is None else f" when {book.on.alert} fires, at most {book.on.at_most}"
-    effect = f"{name} starts no more by itself" if off else f"{name} starts by itself{bound}"
+    effect = f"{name} no longer starts by itself" if off else f"{name} starts by itself{bound}"
     agreed = session.agreed("runbooks.automate", name, effect, reason, yes=yes)
     done = await session.ask("runbooks.automate", name, {"on": not off}, reason=agreed.reason)
     session.report(done, as_json=as_json)

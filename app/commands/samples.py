@@ -70,7 +70,7 @@ class By(StrEnum):
 async def total(
     last: Annotated[str, typer.Option("--last", help="How long: 90s, 15m, 24h, 30d.")] = "24h",
     by: Annotated[By, typer.Option("--by", help="A row for each.", case_sensitive=False)] = By.ARM,
-    service: Annotated[str | None, typer.Option("--service", help="Of this one alone.")] = None,
+    service: Annotated[str | None, typer.Option("--service", help="Only of this one.")] = None,
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:

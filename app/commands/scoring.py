@@ -43,7 +43,7 @@ COLUMNS: Final[tuple[Column[Rate], ...]] = (
 
 @app.command()
 async def show(
-    service: Annotated[str | None, typer.Option("--service", help="Of this one alone.")] = None,
+    service: Annotated[str | None, typer.Option("--service", help="Only of this one.")] = None,
     hours: Annotated[int, typer.Option("--hours", min=1, max=24 * 30, help="Back from now.")] = 24,
     at: options.At = None,
     as_json: options.Json = False,

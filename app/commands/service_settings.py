@@ -54,7 +54,7 @@ async def set_(
     ] = None,
     no_webhook_secret: Annotated[
         bool,
-        typer.Option("--no-webhook-secret", help="Sign the messages of later rollouts no longer."),
+        typer.Option("--no-webhook-secret", help="No longer sign the messages of later rollouts."),
     ] = False,
     reason: options.Reason = "",
     yes: options.Yes = False,
@@ -78,7 +78,7 @@ async def set_(
     effects += _signing(webhook_secret_file, removed=no_webhook_secret)
     if not effects:
         raise errors.BadWord(
-            "Name what to set: --record-text, --no-record-text, --on-label, --prefix-cache, "
+            "Name a setting: --record-text, --no-record-text, --on-label, --prefix-cache, "
             "--webhook-secret-file or --no-webhook-secret."
         )
     effect = f"{name}  {', '.join(effects)}"
@@ -99,8 +99,8 @@ def _signing(file: str | None, *, removed: bool) -> list[str]:
     if file is not None and removed:
         raise errors.BadWord("Give --webhook-secret-file or --no-webhook-secret, not both.")
     if removed:
-        return ["sign the messages of rollouts no longer"]
-    return [] if file is None else ["sign the messages of rollouts by this key"]
+        return ["no longer sign the messages of rollouts"]
+    return [] if file is None else ["sign the messages of rollouts with this key"]
 
 
 def _cached(how: PrefixCache) -> str:

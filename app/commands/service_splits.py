@@ -74,7 +74,7 @@ async def undo(
         service = await services.find(s, name)
         target = to or splits.roll_back_target(await services.history(s, name, limit=2))
         if target is None:
-            raise errors.AppError(f"{name} has had one split only; there is nothing to undo.")
+            raise errors.AppError(f"{name} has had only one split; there is nothing to undo.")
         split = await services.find_split(s, name, target)
     effect = await _effect(service, _weights(split))
     arguments: dict[str, object] = {"to": target}

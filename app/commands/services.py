@@ -82,7 +82,7 @@ async def promote(
     strategy: Annotated[
         Strategy | None,
         typer.Option(
-            "--strategy", help="As of `paddock rollouts start`; else the production's policy."
+            "--strategy", help="As in `paddock rollouts start`; by default production's policy."
         ),
     ] = None,
     reason: options.Reason = "",
@@ -104,7 +104,7 @@ async def promote(
 async def remove(
     name: Name,
     despite_traffic: Annotated[
-        bool, typer.Option("--despite-traffic", help="Even if clients used it just now.")
+        bool, typer.Option("--despite-traffic", help="Even if clients used it recently.")
     ] = False,
     reason: options.Reason = "",
     yes: options.Yes = False,

@@ -72,7 +72,7 @@ class Load:
             with self._spawning:
                 if self._stopping.is_set():
                     return
-                self._process = self._spawn(f"synthetic load: ended with {code}, is put back")
+                self._process = self._spawn(f"synthetic load ended with {code} and is restarted")
 
     def stop(self) -> None:
         """Tell it to stop and wait until it has; from now on none is put back."""

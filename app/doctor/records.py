@@ -112,13 +112,19 @@ def _backup(found: Records) -> Finding:
 
 def _keys(pepper: str | None, every: Sequence[Key]) -> Iterator[Finding]:
     if pepper is not None:
-        advice = "Bring the file back, or make all keys anew as `paddock keys --help` says."
+        advice = (
+            "Restore the file, or revoke all keys with `paddock keys reset` and create new ones."
+        )
         yield problem("keys", pepper.rstrip(".") + ".", advice)
         return
     active = [each for each in every if each.revoked_at_us is None]
     clients = [each for each in active if each.role is Role.CLIENT]
     if not active:
-        yield warning("keys", "No key is active: no client can ask.", "`paddock keys add NAME`.")
+        yield warning(
+            "keys",
+            "No key is active: no client can ask.",
+            "`paddock keys create --name NAME` creates one.",
+        )
     elif not clients:
         said = f"{words.counted(len(active), 'key')} active, none of them for a client."
         yield unknown("keys", said)

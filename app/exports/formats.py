@@ -76,7 +76,7 @@ async def write(
     if format is Format.PARQUET:
         _arrow()
         if path is None:
-            raise errors.BadWord("Parquet is no text; name a file with -o.")
+            raise errors.BadWord("Parquet is binary; name a file with -o.")
     count = 0
     with _opened(path) as file:
         writer = _writer(format, fields, file)

@@ -162,7 +162,7 @@ async def _label(
         caution=prompt_content.caution(needed),
         undo_to=to if back else None,
         undo_effect=back,
-        no_undo="" if back else f"{label.name} was set once only" if to is None
+        no_undo="" if back else f"{label.name} was set only once" if to is None
         else f"{label.name} is back at {at.name} already",
     )  # fmt: skip
 

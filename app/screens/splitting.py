@@ -21,7 +21,7 @@ def undo(service: snapshot.Service, waits: Waits) -> Offer:
     """Go back to the split before the current one; never forth again."""
     target = splits.roll_back_target(service.history[:2])
     if target is None:
-        return Offer(unable=f"{service.name} has had one split only")
+        return Offer(unable=f"{service.name} has had only one split")
     current = service.history[0]
     if splits.origin(current) == target:
         now = splits.words(current.arms)

@@ -74,7 +74,7 @@ def admit(home: Home, gid: int | None) -> None:
             os.chown(home.root, -1, gid)
             home.root.chmod(homes.LOOKED_AT)
     except OSError as error:
-        raise NotPrivate(f"Who may look into {home.root} cannot be set: {error}.") from error
+        raise NotPrivate(f"Who may read {home.root} cannot be set: {error}.") from error
 
 
 def admit_to_socket(path: Path, gid: int | None) -> None:
@@ -97,7 +97,7 @@ def _share(path: Path, gid: int | None, mode: int) -> None:
 
 
 def require(home: Home) -> None:
-    """Check that this user may look into the home; a home that is not there is no secret.
+    """Check that this user may read the home; a home that is not there is no secret.
 
     Raises:
         Closed: they may not; the message says who can change that, and how.
@@ -121,18 +121,18 @@ def closed(home: Home) -> Closed:
     for folder in reversed(home.root.parents):
         if not os.access(folder, os.X_OK):
             return Closed(
-                f"{me} may not enter {folder}, where {home.root} lies; ask its owner, or choose "
-                "another home with PADDOCK_HOME or --home."
+                f"{me} may not enter {folder}, which contains {home.root}; ask its owner, or "
+                "choose another home with PADDOCK_HOME or --home."
             )
     found = home.root.stat()
     owner, among = user(found.st_uid), _group(found.st_gid)
     if os.access(home.root, os.X_OK) or not found.st_mode & 0o010:
         return Closed(
-            f"Only {owner} may look into {home.root}, until `group` under [people] in its "
+            f"Only {owner} may read {home.root}, until `group` under [people] in its "
             "config.toml names a group that may, too, and the node starts again."
         )
     if me in _members(found.st_gid):
-        return Closed(f"{me} joined the group {among} after this login: log in again to look.")
+        return Closed(f"{me} joined the group {among} after this login: log in again to read it.")
     return Closed(
         f"{me} is not in the group {among}: `usermod -aG {among} {me}` as root, then log in again "
         f"to look into {home.root}."

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from typer import Context
@@ -17,6 +18,9 @@ from storage import intents, processes
 from storage import store as stores
 from storage.control_socket import client, verbs
 from storage.home.paths import Home
+
+ROOT: Final = Path(__file__).parents[2]
+QUOTED: Final = re.compile(r"`paddock ([a-z][^`{'\n]*)")
 
 
 def test_every_verb_a_person_can_use_has_an_action() -> None:
@@ -89,6 +93,33 @@ def test_the_help_of_a_noun_cuts_no_line() -> None:
         assert listed, said
         cut += [f"{group.name} {line}" for line in listed.splitlines() if line.endswith("...")]
     assert cut == []
+
+
+def test_every_command_that_a_message_or_a_guide_quotes_exists() -> None:
+    """With its options: what people are told to type at 3 a.m. has to work."""
+    loaded = {name: cli.load(module, name, help) for name, (module, help) in cli.COMMANDS.items()}
+    folders = ("app", "engine", "runbooks", "storage", "docs")
+    files = [each for folder in folders for each in (ROOT / folder).rglob("*.*")]
+    texts = [
+        each for each in (*files, ROOT / "README.md") if each.suffix in {".py", ".md", ".yaml"}
+    ]
+    quoted = {found for file in texts for found in QUOTED.findall(file.read_text())}
+    assert len(quoted) > 100
+    assert [each for each in sorted(quoted) if not typed(each.split(), loaded)] == []
+
+
+def typed(words: list[str], commands: Mapping[str, Any]) -> bool:
+    """Whether these words name a command with options that it has."""
+    command = commands.get(words[0])
+    for word in words[1:]:
+        if isinstance(command, TyperGroup) and word[0].isalpha():
+            command = command.commands.get(word)
+        elif command is not None and word.startswith("--"):
+            known = {name for option in command.params for name in option.opts}
+            known |= {name for option in command.params for name in option.secondary_opts}
+            if word.partition("=")[0].rstrip(".,]") not in known | {"--help"}:
+                return False
+    return command is not None
 
 
 @pytest.fixture

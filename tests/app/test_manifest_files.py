@@ -143,7 +143,10 @@ ONE = "[services.a.release]\nmodel = 'm'\n"
         ("[service.a]\n", "unknown keys: service"),
         (f"{ONE}[services.a.rollout]\nstrategy = 'bold'\n", "services.a: rollout.strategy"),
         (f"{ONE}[services.a.rollout]\nto = 'r2'\n", "services.a.rollout: to is not known"),
-        (f"{ONE}[services.a.rollout]\nsteps = ['5', 'x']\n", "services.a.rollout: 'x' is no step"),
+        (
+            f"{ONE}[services.a.rollout]\nsteps = ['5', 'x']\n",
+            "services.a.rollout: 'x' is not a step",
+        ),
         (f"{ONE}[services.a.rollout]\nguards = []\n", "services.a: rollout.guards"),
         ("[services.a]\nrelease = {model = 'm'}\nrollout = 1\n", "a.rollout is not a table"),
         ("[services.a]\nrelease = {model = 'm'}\non_label = 'soon'\n", "a.on_label is 'soon'"),

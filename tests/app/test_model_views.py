@@ -42,5 +42,5 @@ def test_how_a_model_calls_tools_is_told_as_far_as_it_was_tried() -> None:
     assert model_views.tools(shown) == "shown by the template, called in the form of hermes"
     assert model_views.reasoning(shown) == "apart from the answer"
     told = msgspec.structs.replace(shown, shows_tools=False, reasons=False)
-    assert model_views.tools(told) == "told in the system text"
+    assert model_views.tools(told) == "listed in the system text"
     assert model_views.reasoning(told) == "not marked by the template"

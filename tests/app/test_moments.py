@@ -74,7 +74,7 @@ def test_a_time_to_come_is_the_next_such_one(typed: str, expected: str) -> None:
     assert found == int(at.timestamp()) * 1_000_000
 
 
-@pytest.mark.parametrize(("typed", "said"), [("2026-11-27 03:11", "past"), ("noon", "no moment")])
+@pytest.mark.parametrize(("typed", "said"), [("2026-11-27 03:11", "past"), ("noon", "not a time")])
 def test_a_time_that_is_over_cannot_be_planned(typed: str, said: str) -> None:
     """With what is wrong."""
     now = dt.datetime(2026, 11, 27, 3, 12, tzinfo=dt.UTC)

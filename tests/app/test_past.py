@@ -182,7 +182,7 @@ async def test_the_screen_shows_the_past_and_changes_nothing_in_it(busy_home: Ho
         await screen.until(lambda: "PAST" not in screen.header)
         assert " RO" in screen.header
         await _typed(screen, "at tomorrow")
-        assert "is no moment" in screen.said
+        assert "is not a time" in screen.said
         await _typed(screen, "now")
         assert "This is now." in screen.said
 

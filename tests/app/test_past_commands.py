@@ -168,9 +168,9 @@ async def test_what_was_not_there_yet_is_not_found() -> None:
     at = "1971-01-01 00:00"
     with pytest.raises(errors.NotFound, match="had not ended then"):
         await requests.show(f"req_{1:024x}", at=at)
-    with pytest.raises(errors.NotFound, match="had had no rollout then"):
+    with pytest.raises(errors.NotFound, match="had no rollout at that time"):
         await rollouts.status("support", at=at)
-    with pytest.raises(errors.NotFound, match="had had no A/B test then"):
+    with pytest.raises(errors.NotFound, match="had no A/B test at that time"):
         await ab_tests.units("support", at=at)
     with pytest.raises(errors.NotFound, match="There is no deployment"):
         await deployments.show("vllm", at=at)

@@ -121,9 +121,9 @@ def test_a_version_written_by_hand_needs_its_messages_only(tmp_path: Path) -> No
         ("03-user.jinja", "x", "not numbered 01, 02"),
         ("01-user.jinja", "x", "not numbered 01, 02"),
         ("notes.txt", "x", "notes.txt belongs to no version"),
-        ("response_schema.json", "[1]", "is no JSON object"),
-        ("response_schema.json", "[" * 100_000, "is no JSON object"),
-        ("../x/01-system.jinja", "x", "x is no version"),
+        ("response_schema.json", "[1]", "is not a JSON object"),
+        ("response_schema.json", "[" * 100_000, "is not a JSON object"),
+        ("../x/01-system.jinja", "x", "x is not a version"),
     ],
 )
 def test_what_is_no_tree_is_refused_with_its_file(

@@ -153,11 +153,14 @@ def test_webhooks_are_steps_that_a_dry_run_lists_with_the_addresses_that_are_not
     [
         ((), "Name the candidate with --to"),
         (("--to", "r2", "--steps", "5, 50"), "The last weight of a rollout is 100 %, not 50 %."),
-        (("--to", "r2", "--steps", "soon"), "'soon' is no step"),
-        (("--to", "r2", "--guard", "speed"), "'speed' is no guard"),
-        (("--to", "r2", "--load-timeout", "never"), "'never' is no duration"),
+        (("--to", "r2", "--steps", "soon"), "'soon' is not a step"),
+        (("--to", "r2", "--guard", "speed"), "'speed' is not a guard"),
+        (("--to", "r2", "--load-timeout", "never"), "'never' is not a duration"),
         (("-f", "/nowhere.toml"), "/nowhere.toml cannot be read"),
-        (("--to", "r2", "--ask-before", "ftp://host"), "'ftp://host' is no address of a webhook"),
+        (
+            ("--to", "r2", "--ask-before", "ftp://host"),
+            "'ftp://host' is not the address of a webhook",
+        ),
         (("--to", "r2", "--notify", "https://me:x@host"), "holds a password; sign the requests"),
     ],
 )

@@ -81,7 +81,7 @@ def _with(step: dict[str, object]) -> dict[str, object]:
         ({**GOOD, "colour": "red"}, "colour"),
         (_with({"name": "a", "lok": {}}), "step a: Object contains unknown field `lok`"),
         (_with({"name": "a", "look": {"probe": 7}}), "step a"),
-        (_with({"name": "a"}), "step a: it neither looks nor does"),
+        (_with({"name": "a"}), "step a: it neither looks, acts nor asks"),
         (_with({"name": "a", "look": {"probe": "mood"}}), "step a: there is no probe mood; known:"),
         (_with({"name": "a", "do": {"verb": "box.burn"}}), "step a: there is no verb box.burn"),
         (_with({"name": "a", "look": {"probe": "split", "expected": "nice"}}), "'nice' is not an"),

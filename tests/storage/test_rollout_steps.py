@@ -160,7 +160,7 @@ def test_a_guard_is_typed_as_it_is_named(typed: str, guard: Guard) -> None:
 )
 def test_what_is_no_guard_is_refused(typed: str) -> None:
     """With what a guard is."""
-    with pytest.raises(errors.Invalid, match="is no guard"):
+    with pytest.raises(errors.Invalid, match="is not a guard"):
         rollout_syntax.parse_guard(typed)
 
 

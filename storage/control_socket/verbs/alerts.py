@@ -119,13 +119,13 @@ ROWS: Final[tuple[Verb, ...]] = (
     ),
     Verb(
         "alerts.unack", NoArguments, Role.OPERATOR, Danger.REVERSIBLE, Process.CONTROL,
-        "Take the acknowledgement of an alert back",
+        "Withdraw the acknowledgement of an alert",
         "alerts unack ALERT",
         Why.ASKED,
     ),
     Verb(
         "alerts.close", NoArguments, Role.OPERATOR, Danger.REVERSIBLE, Process.CONTROL,
-        "End a firing alert of which nothing is measured any more",
+        "End a firing alert that has no data any more",
         "alerts close ALERT --reason WHY",
         Why.REQUIRED,
     ),
@@ -160,7 +160,7 @@ ROWS: Final[tuple[Verb, ...]] = (
     ),
     Verb(
         "alerts.test_receiver", NoArguments, Role.OPERATOR, Danger.REVERSIBLE, Process.CONTROL,
-        "Send a receiver a notification that is a test",
+        "Send a receiver a test notification",
         "alerts test-notify NAME",
     ),
     Verb(
@@ -171,7 +171,7 @@ ROWS: Final[tuple[Verb, ...]] = (
     ),
     Verb(
         "alerts.remove_rule", NoArguments, Role.OPERATOR, Danger.REVERSIBLE, Process.CONTROL,
-        "Evaluate an alert rule no more",
+        "Remove an alert rule and end its alerts",
         "alerts rules remove RULE --reason WHY",
         Why.REQUIRED,
     ),

@@ -10,7 +10,7 @@ from storage.keys import Role
 ROWS: Final[tuple[Verb, ...]] = (
     Verb(
         "box.freeze", NoArguments, Role.OPERATOR, Danger.REVERSIBLE, Process.CONTROL,
-        "Freeze the box against changes of what answers requests",
+        "Freeze the box: nothing that answers requests can be changed",
         "freeze --reason WHY",
         Why.REQUIRED,
     ),

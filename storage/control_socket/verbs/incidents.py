@@ -123,7 +123,7 @@ ROWS: Final[tuple[Verb, ...]] = (
     ),
     Verb(
         "incidents.link", Link, Role.OPERATOR, Danger.REVERSIBLE, Process.CONTROL,
-        "Say that a change belongs to an incident",
+        "Link a change to an incident",
         "incidents link INC-1 ENTRY",
         Why.ASKED,
     ),

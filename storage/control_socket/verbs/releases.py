@@ -44,7 +44,7 @@ ROWS: Final[tuple[Verb, ...]] = (
     ),
     Verb(
         "releases.smoke", NoArguments, Role.OPERATOR, Danger.REVERSIBLE, Process.CONTROL,
-        "Ask a release a few requests, all of which it has to answer",
+        "Ask a release a few requests, all of which it must answer",
         "releases smoke r2",
     ),
     Verb(

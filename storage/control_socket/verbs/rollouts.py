@@ -62,7 +62,7 @@ ROWS: Final[tuple[Verb, ...]] = (
     ),
     Verb(
         "rollouts.plan", Start, Role.VIEWER, Danger.LOOK, Process.CONTROL,
-        "Say what a rollout would find, and how long it would take",
+        "Forecast what a rollout would find, and how long it would take",
         "rollouts plan SERVICE --to r2 [--strategy canary]",
     ),
     Verb(
@@ -73,7 +73,7 @@ ROWS: Final[tuple[Verb, ...]] = (
     ),
     Verb(
         "rollouts.promote", Promote, Role.OPERATOR, Danger.REVERSIBLE, Process.CONTROL,
-        "Lead a rollout to its next step, or to its end",
+        "Promote a rollout to its next step, or to its end",
         "rollouts promote SERVICE [--full]",
         Why.ASKED,
     ),
@@ -85,7 +85,7 @@ ROWS: Final[tuple[Verb, ...]] = (
     ),
     Verb(
         "rollouts.retry", Of, Role.OPERATOR, Danger.REVERSIBLE, Process.CONTROL,
-        "Begin an aborted rollout again",
+        "Start an aborted rollout again",
         "rollouts retry SERVICE",
         Why.ASKED,
     ),

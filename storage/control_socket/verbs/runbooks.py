@@ -100,7 +100,7 @@ ROWS: Final[tuple[Verb, ...]] = (
     ),
     _verb(
         "runbooks.retry", Decide,
-        "Try a run's failed step again",
+        "Retry a run's failed step",
         "runbooks retry RUN",
         Why.ASKED,
     ),

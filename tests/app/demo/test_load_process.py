@@ -30,7 +30,7 @@ def test_a_load_that_ends_is_put_back_each_time(tmp_path: Path) -> None:
     load.stop()
     os.close(reading)
     log = (home.logs / "load.log").read_text()
-    assert log.count("synthetic load: ended with 3, is put back") >= 5
+    assert log.count("synthetic load ended with 3 and is restarted") >= 5
 
 
 def test_a_stopped_load_has_no_process(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ async def test_a_new_box_lacks_a_backup_and_keys(store: Store) -> None:
     assert (found["alerts"].level, "receivers add" in found["alerts"].advice) == (
         Level.WARNING, True,
     )  # fmt: skip
-    assert (found["keys"].level, "paddock keys add" in found["keys"].advice) == (
+    assert (found["keys"].level, "paddock keys create" in found["keys"].advice) == (
         Level.WARNING, True,
     )  # fmt: skip
 

@@ -161,9 +161,9 @@ async def test_two_keys_on_an_alert_ask_for_its_runbook(home: Home, node: FakeNo
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        ("service=a 2h", "service=a' is no moment"),
+        ("service=a 2h", "service=a' is not a time"),
         ("22:00 2h", "say what is maintained"),
-        ("service=a 2020-01-01 2h", "is no moment"),
+        ("service=a 2020-01-01 2h", "is not a time"),
     ],
 )
 def test_a_window_without_what_or_when_is_corrected(typed: str, said: str) -> None:

@@ -148,7 +148,7 @@ WRONG = {
     "support": "Type a strategy after the service: blue-green, canary",
     "support carefully": "Type a strategy after the service",
     "support canary 5, 50": "The last weight of a rollout is 100 %, not 50 %",
-    "support canary five": "'five' is no step",
+    "support canary five": "'five' is not a step",
     "support canary mirror 10%, 100": "Only a shadow mirrors requests",
     "support canary guards speed<=2": "'speed<=2'",
     "support canary then canary": "Only a shadow continues as another strategy",

@@ -1,4 +1,4 @@
-"""Who may look into a home: modes, refusals in a sentence, and other users who really read."""
+"""Who may read a home: modes, refusals in a sentence, and other users who really read."""
 
 from __future__ import annotations
 
