@@ -175,7 +175,7 @@ def split_look(view: View) -> Look | None:
 
 
 def result(test: AbTest) -> str:
-    """How it stands in a word or two: its state, or what the end found."""
+    """The state in a word or two, or the result of a test that has ended."""
     if test.state in OPEN:
         return test.state.value
     if test.state is State.PROMOTED:

@@ -1,4 +1,4 @@
-"""What the person and the screen say to each other in the row above the keys.
+"""The row above the keys: a line being typed, a question, or the last message.
 
 A line being typed, a question that waits for enter or esc, or the last thing that was said. A
 question takes no key but esc until it has been drawn: what was typed before cannot mean it. It

@@ -24,7 +24,7 @@ _DEMO_S: Final = 60.0
 
 
 def home() -> Home:
-    """The home this terminal speaks about: --home, PADDOCK_HOME, or the user's own."""
+    """The home that this terminal uses: --home, PADDOCK_HOME, or the user's own."""
     return homes.find()
 
 

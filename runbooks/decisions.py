@@ -161,7 +161,7 @@ def _aborted(intent: Intent) -> str:
 
 
 def held_by(run: Run, actor: str) -> None:
-    """Refuse a decision of anybody but the person who holds the run."""
+    """Refuse a decision by anyone but the person who holds the run."""
     if run.taken_by not in {None, actor}:
         raise Refused(
             f"Run {run.id} is taken by {run.taken_by}; `paddock runbooks take {run.id}` takes it "

@@ -116,7 +116,7 @@ async def set(
 async def remove(
     s: AsyncSession, name: str, *, actor: str, at_us: int, intent_id: int | None
 ) -> Versioned | None:
-    """Evaluate a rule no more; None where it is removed already.
+    """Remove a rule from those in force; None if it is removed already.
 
     Raises:
         NotFound: there was never one.

@@ -1,7 +1,7 @@
 """Runbooks that an operator lets start by themselves when their alert fires.
 
 A row says who enabled which content of a runbook, and up to which event of alerts it was looked at.
-Written by the runner, read by every room.
+Written by the runner, read by every package.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ async def enable(
 
 
 async def disable(s: AsyncSession, runbook: str, *, by: str, intent_id: int, at_us: int) -> bool:
-    """It no longer starts by itself; False where it did not."""
+    """Disable it; False if it was not enabled."""
     row = await s.get(AutomationRow, runbook)
     if row is None:
         return False

@@ -1,6 +1,6 @@
 """Drills: which fault was injected when, and when it was detected, acted upon and over.
 
-Written by the runner, read by every room.
+Written by the runner, read by every package.
 """
 
 from __future__ import annotations

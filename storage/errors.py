@@ -27,7 +27,7 @@
         NotAllowed     the role does not suffice
         Refused        asked wrongly; the message says how
 
-Imports nothing, so that anybody may import it.
+Imports nothing, so that every package may import it.
 """
 
 from __future__ import annotations

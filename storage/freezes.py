@@ -31,7 +31,7 @@ class BoxFreezeRow(SQLModel, table=True):
 
     @property
     def freeze(self) -> Freeze:
-        """It as everybody else sees it."""
+        """The freeze as people other than its author see it."""
         return Freeze(by=self.frozen_by, reason=self.reason, at_us=self.frozen_at_us, box=True)
 
 

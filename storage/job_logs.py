@@ -1,6 +1,6 @@
 """The logs of jobs: the newest lines of each, for people who may read the store alone.
 
-Written by a job's own process; read by everybody.
+Written by a job's own process; read by every package.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ class State(StrEnum):
     CANCELLING: control was asked to cancel a running job. Its process undoes what is half done
         and ends as cancelled; if it dies first, the node cancels the job.
     SUCCEEDED: the process recorded its last step and this state in one transaction. Final.
-    FAILED: a step refused, or failed too often; `reason` says why. Only a retry leads on.
-    CANCELLED: it was cancelled; `reason` says by whom. Only a retry leads on.
+    FAILED: a step refused, or failed too often; `reason` says why. Only a retry continues it.
+    CANCELLED: it was cancelled; `reason` says by whom. Only a retry continues it.
     """
 
     QUEUED = "queued"

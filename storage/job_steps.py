@@ -1,6 +1,6 @@
 """The steps of jobs, by name, and the results that a resumed job continues with.
 
-Written by `job_attempts` and `jobs`; read by everybody.
+Written by `job_attempts` and `jobs`; read by every package.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A job keeps what it was asked (`arguments`), how far it is (`progress`, `job_steps`) and the newest
 lines of its log (`job_logs`). Here is what people and controllers do with a job; `job_attempts`
-has what its process does. Starts no process and decides nothing. Read by everybody.
+has what its process does. Starts no process and decides nothing. Read by every package.
 """
 
 from __future__ import annotations

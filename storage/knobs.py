@@ -1,7 +1,7 @@
 """Live knobs of deployments: what was set, by whom, and the value before.
 
 Rows are only added; the newest of a name is the current setting. The scheduler decides what a knob
-does. Read by every room, written by `engine.control`.
+does. Read by every package, written by `engine.control`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Aliases of model versions: names such as `champion` that point at a version and may move.
 
 `latest` is reserved: it is the highest version, without a row. Names that look like versions are
-refused, so that `ops@x` is either a version or an alias. Read by everybody, written by
+refused, so that `ops@x` is either a version or an alias. Read by every package, written by
 `engine.control`.
 """
 

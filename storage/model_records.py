@@ -1,6 +1,6 @@
 """A model version as it is stored and as it is read, its states, and the order of versions.
 
-Imported by `storage.models`, whose names these are for everybody else.
+Imported by `storage.models`, through which other packages use them.
 """
 
 from __future__ import annotations

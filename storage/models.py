@@ -1,7 +1,7 @@
 """Models and their immutable versions: weights, or an adapter on the weights of another version.
 
 A version is what its file was when it was registered, by SHA-256; nothing here opens that file.
-What it was made from is recorded beside it and may be corrected. Read by everybody, written by
+What it was made from is recorded beside it and may be corrected. Read by every package, written by
 `engine.control`; the node writes what it learns of their status.
 """
 

@@ -1,7 +1,7 @@
 """What a prompt version says: messages, variables, a response schema, and the hash of them.
 
-Pure; nothing here renders a template. Imported by `storage.prompts`; everybody else takes the
-types from there.
+Pure; nothing here renders a template. Imported by `storage.prompts`; other packages take the types
+from there.
 """
 
 from __future__ import annotations

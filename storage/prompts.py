@@ -1,7 +1,7 @@
 """Prompts: immutable numbered versions of messages, and how they are found.
 
 A bare name means the label `production`; what is not there is an error, never another version.
-Nothing here renders a template. Read by everybody, written by `engine.control`.
+Nothing here renders a template. Read by every package, written by `engine.control`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Templates that took along the process that rendered them: not run again, not after a restart.
+"""Templates that killed the process that rendered them: not run again, even after a restart.
 
 Identified by a hash of what is rendered, so that another version of a prompt, or another file of a
 model, is tried anew. Written by the gateway, lifted by `engine.control`; read by every package.

@@ -6,7 +6,7 @@ a default may change, a baseline never does. Content leaves out what equals its 
 setting changes no hash, and a changed default makes new content instead of giving old content a
 new meaning. A stored release that lacks a setting reads as the baseline for the same reason.
 
-Pure. Imported by `storage.releases` and `storage.deployments`; everybody else takes the settings
+Pure. Imported by `storage.releases` and `storage.deployments`; other packages take the settings
 from `storage.releases`.
 """
 

@@ -2,7 +2,7 @@
 
 What computes the tokens (a local engine, an upstream or a supervised server), a model version, a
 prompt version, sampling defaults and limits. The deployment that must be loaded for a release
-follows from them. Read by everybody, written by `engine.control`.
+follows from them. Read by every package, written by `engine.control`.
 """
 
 from __future__ import annotations

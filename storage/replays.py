@@ -3,7 +3,7 @@
 A REQUEST replay asks one request on one release, a SAMPLE many of a service's; a BISECTION one
 request on several releases, to find the one that changed its answer. The work is a job's
 (`replay`); this is what was asked for and what came out. While the job is open, `holds` is a
-release that has to be loaded, although no split names it. Read by everybody.
+release that has to be loaded, although no split names it. Read by every package.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The timeline of a run: every look, act, decision and note, by whom and when.
 
-Rows are only added. Written by the runner, read by every room.
+Rows are only added. Written by the runner, read by every package.
 """
 
 from __future__ import annotations

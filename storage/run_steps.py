@@ -1,7 +1,7 @@
 """The steps of a run: what each saw, the intent that it asked for, how it ended.
 
 A step is found by its name, so an interrupted run resumes at the first that has not ended. Written
-by the runner, read by every room.
+by the runner, read by every package.
 """
 
 from __future__ import annotations

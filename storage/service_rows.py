@@ -48,7 +48,7 @@ class Owner(msgspec.Struct, frozen=True):
 class PrefixCache(StrEnum):
     """Whose prompts a request may find in a worker's memory, and be found by."""
 
-    SHARED = "shared"  # everybody's: the time of an answer may tell that someone asked the like
+    SHARED = "shared"  # of all tenants: the time of an answer may show that another asked the same
     TENANT = "tenant"  # only those of its own tenant
 
 

@@ -3,7 +3,7 @@
 A service points at its current split; `version` grows with each split, and an intent names the
 version it expects. A split has an owner: people set it by hand, or a rollout or an A/B test does
 until it gives it back. A frozen service keeps its split until it is unfrozen; going back to an
-earlier split is always allowed. Read by every room, written by `engine.control`.
+earlier split is always allowed. Read by every package, written by `engine.control`.
 """
 
 from __future__ import annotations

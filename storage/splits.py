@@ -2,7 +2,7 @@
 
 Pure: a split is never changed, setting one adds one, and the rows are kept by
 `storage.split_history`. Without the store's libraries, so that screens can word a split before
-these are loaded. Imported by every room.
+these are loaded. Imported by every package.
 """
 
 from __future__ import annotations

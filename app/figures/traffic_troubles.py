@@ -19,7 +19,7 @@ HELD_US: Final = 2 * SECOND_US  # in the gateway, while nothing can take it
 ERRORS_S: Final = 30  # the window in which failures are counted
 ERRORS: Final = 0.05  # an error rate that is certainly higher is trouble
 FAILED: Final = 3  # fewer failures prove nothing
-JUST_S: Final = 5  # without an answer to anybody for so long, it is not one client's key
+JUST_S: Final = 5  # while no client was answered for so long, it is not one client's key
 
 
 def rejected(facts: Facts) -> Iterator[Trouble]:

@@ -36,7 +36,7 @@ def columns(by: By, currency: str) -> tuple[Column, ...]:
 
 
 def row(each: CostRow) -> Row:
-    """A row of the bill; what was idle and the total are no requests of anybody."""
+    """A row of the bill; idle time and the total belong to no requests."""
     ink = {Part.REQUESTS: "", Part.IDLE: "dim", Part.TOTAL: "bold"}[each.part]
     cells: tuple[Piece, ...] = tuple(
         (text, ink)

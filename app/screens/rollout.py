@@ -1,4 +1,4 @@
-"""One rollout as a living tree: set beside actual, its steps, its guards, what it waits for.
+"""One rollout as a live tree: set beside actual, its steps, its guards, what it waits for.
 
 Below the tree are its moves, newest first. Imported by `app.tui`.
 """

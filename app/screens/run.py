@@ -1,6 +1,6 @@
 """One run of a runbook, walked by keys: live values beside what is expected, effects, timeline.
 
-Everybody sees who has it and who acted. Imported by `app.tui`.
+It shows who holds the run and who acted. Imported by `app.tui`.
 """
 
 from __future__ import annotations

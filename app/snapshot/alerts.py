@@ -19,7 +19,7 @@ class Of(StrEnum):
 class Tone(StrEnum):
     """How urgent a row is."""
 
-    BAD = "bad"  # somebody has to act
+    BAD = "bad"  # a person has to act
     WARN = "warn"
     QUIET = "quiet"  # it is over, or muted
     PLAIN = "plain"

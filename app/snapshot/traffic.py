@@ -36,7 +36,7 @@ class Arm:
     liked: float | None  # the share of thumbs up
     between: tuple[float, float] | None = None  # the 95 % interval of `actual`
     cached: float | None = None  # share of the prompt tokens
-    departed: bool = False  # it is in the split no more; its requests are still in the window
+    departed: bool = False  # it has left the split; its requests are still in the window
 
     @property
     def key(self) -> str:
@@ -88,7 +88,7 @@ class TrafficWindow:
 class Readiness:
     """What a release would do with a request now; `reason` is why it would not answer at once."""
 
-    refused: bool  # control gives it no more traffic
+    refused: bool  # control gives it no further traffic
     reason: str
     starts_in_us: int | None = None
 

@@ -14,7 +14,7 @@ from storage import services
 class Arm(msgspec.Struct, frozen=True, kw_only=True):
     """One release of a service; figures are those of the window, as `storage.measures` has them.
 
-    `share_between` is the 95 % interval of `share`. `departed`: it is in the split no more, and its
+    `share_between` is the 95 % interval of `share`. `departed`: it has left the split, and its
     requests are still in the window.
     """
 

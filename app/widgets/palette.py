@@ -1,4 +1,4 @@
-"""The inks of the screen: a few named styles out of the terminal's own palette.
+"""The styles of the screen, by name, from the terminal's own palette.
 
 Only the sixteen colours and the terminal's own background are used, so a dark terminal stays dark
 and a light one light, and a line costs few bytes. A colour never carries meaning alone: a word or a

@@ -127,7 +127,7 @@ class Fault:
         return None
 
     async def recovered(self, scene: Scene) -> bool:
-        """Whether all is well again."""
+        """Whether the fault is over."""
         raise NotImplementedError
 
     async def end(self, scene: Scene) -> None:

@@ -194,4 +194,4 @@ def _times(drill: Drill) -> str:
 
 
 async def _over(fault: Fault, scene: Scene) -> str | None:
-    return "all is well again" if await fault.recovered(scene) else None
+    return "the fault is over" if await fault.recovered(scene) else None

@@ -51,9 +51,9 @@ class Rescue:
         await self._note(acted_at_us=self._box.now_us(), acted_by=did)
 
     async def over(self) -> str | None:
-        """That all is well again, in words; until then an automatic run is continued."""
+        """That the fault is over, in words; until then an automatic run is continued."""
         if await self._fault.recovered(self._scene):
-            return "all is well again"
+            return "the fault is over"
         run = await self._run()
         if run is not None and run.waits_for is Waits.NEXT:
             await self._lead(run)

@@ -1,6 +1,6 @@
 """What time it is, in whole microseconds. Everything that needs a time is handed one of these.
 
-Never formats and never sleeps. Anybody may import it.
+Never formats and never sleeps. Every package may import it.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 A store of millions of requests takes minutes. The process that migrates holds a lock and writes
 beside it how far it is; without the lock, what is written was left by one that was killed, whose
-step is begun anew by the next. Never opens the store. Written by `storage.migrations`; anybody may
-read it.
+step the next one starts again. Never opens the store. Written by `storage.migrations`; every
+process may read it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The directory in which one box lives: where it is, what lies in it, who may look.
+"""The data directory of one box: where it is, what is in it, who may read it.
 
 Creates directories and nothing else. Standard library only: a worker and `paddock --help` ask here
-too. Anybody may import it.
+too. Every package may import it.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What a restore did; `aside` is where the store before it lies, if there was one."""
+    """What a restore did; `aside` is the path of the previous store, if there was one."""
 
     copy: Copy
     aside: Path | None

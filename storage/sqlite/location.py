@@ -1,4 +1,4 @@
-"""In which home the store lies that a connection has open.
+"""The home of the store that a connection has open.
 
 For the few records that belong together with a file beside the store. Imported by `storage`.
 """

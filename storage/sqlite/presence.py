@@ -117,7 +117,7 @@ def gone(home: Home) -> errors.Vanished:
 
 
 def mispaired(home: Home) -> errors.Vanished:
-    """Another file lies beside the log of the store that was there before."""
+    """Another file is beside the log of the previous store."""
     log, _ = homes.beside(home.database)
     return errors.Vanished(
         f"{home.database} was replaced beside {log.name} of the store before it, and reading both "

@@ -1,4 +1,4 @@
-"""Verbs of the whole box: frozen against changes, and not any more."""
+"""Verbs of the whole box: freeze and unfreeze."""
 
 from __future__ import annotations
 
