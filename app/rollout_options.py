@@ -6,13 +6,15 @@ Reads no store and asks nothing. Imported by `app.commands` and
 
 from __future__ import annotations
 
+import dataclasses
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
+import typer
 
 from app import errors
 from storage import rollout_guards, rollout_policies, rollout_steps, rollout_syntax
@@ -20,27 +22,63 @@ from storage.errors import Invalid
 from storage.rollout_policies import Policy
 from storage.rollout_steps import Strategy
 
-_FIELDS: Final = (
-    "to", "strategy", "then", "steps", "guards", "ask_before", "ask_after", "notify",
-    "load_timeout", "rollback_window",
-)  # fmt: skip
+_ASKED: Final = "Ask this webhook {} each weight: 'https://host/path [10m] [abort]'."
 
 
-def arguments(
-    file: Path | None,
-    *,
-    to: str | None,
-    strategy: Strategy | None,
-    steps: str | None,
-    then: Strategy | None = None,
-    guards: Sequence[str] | None,
-    ask_before: str | None = None,
-    ask_after: str | None = None,
-    notify: Sequence[str] | None = None,
-    load_timeout: str | None = None,
-    rollback_window: str | None = None,
-    usual: Policy | None = None,
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Typed:
+    """The options of `rollouts start` and `plan`; a TOML file has the same names but `file`."""
+
+    to: Annotated[str | None, typer.Option("--to", help="The candidate: r2")] = None
+    strategy: Annotated[
+        Strategy | None, typer.Option("--strategy", help="By default the policy's, else canary.")
+    ] = None
+    steps: Annotated[
+        str | None,
+        typer.Option(
+            "--steps",
+            help="'5, 50, 100': percent, pause [10m], analysis [30m], mirror 10%, webhook URL.",
+        ),
+    ] = None
+    then: Annotated[
+        Strategy | None,
+        typer.Option("--then", help="What a shadow continues as once it has passed: canary."),
+    ] = None
+    guards: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--guard",
+            help="latency_p95<=2s, error_rate<=1%, finished>=95%, agreement>=80%; repeatable.",
+        ),
+    ] = None
+    ask_before: Annotated[
+        str | None, typer.Option("--ask-before", metavar="URL", help=_ASKED.format("before"))
+    ] = None
+    ask_after: Annotated[
+        str | None, typer.Option("--ask-after", metavar="URL", help=_ASKED.format("after"))
+    ] = None
+    notify: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--notify", metavar="URL", help="Send a message at each pause and end; repeatable."
+        ),
+    ] = None
+    load_timeout: Annotated[
+        str | None, typer.Option("--load-timeout", help="How long it may load: 30m.")
+    ] = None
+    rollback_window: Annotated[
+        str | None,
+        typer.Option("--rollback-window", help="How long the way back stays loaded: 1h."),
+    ] = None
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="TOML with the same names; options win.")
+    ] = None
+
+
+_NAMES: Final = tuple(each.name for each in dataclasses.fields(Typed) if each.name != "file")
+
+
+def arguments(typed: Typed, usual: Policy | None = None) -> dict[str, Any]:
     """The arguments of `rollouts.start` and `rollouts.plan`; options win over the file.
 
     What neither says is as in `usual`, the policy of the service.
@@ -48,20 +86,11 @@ def arguments(
     Raises:
         errors.BadWord: something is missing, or not understood.
     """
-    given: dict[str, Any] = {} if file is None else _read(file)
-    typed = {
-        "to": to,
-        "strategy": strategy and strategy.value,
-        "then": then and then.value,
-        "guards": list(guards) if guards else None,
-        "ask_before": ask_before,
-        "ask_after": ask_after,
-        "notify": list(notify) if notify else None,
-        "steps": None if steps is None else steps.split(","),
-        "load_timeout": load_timeout,
-        "rollback_window": rollback_window,
-    }
-    given |= {name: value for name, value in typed.items() if value is not None}
+    given: dict[str, Any] = {} if typed.file is None else _read(typed.file)
+    said = {name: getattr(typed, name) for name in _NAMES}
+    given |= {name: value for name, value in said.items() if value not in (None, [])}
+    if typed.steps is not None:
+        given["steps"] = typed.steps.split(",")
     if not given.get("to"):
         raise errors.BadWord("Name the candidate with --to: r2")
     found, by_policy = rollout_policies.resolved(usual, _parsed(given))
@@ -206,8 +235,8 @@ def _read(file: Path) -> dict[str, Any]:
         raise errors.BadWord(f"{file} cannot be read: {error}.") from error
     except tomllib.TOMLDecodeError as error:
         raise errors.BadWord(f"{file} is not TOML: {error}.") from error
-    if unknown := sorted(found.keys() - set(_FIELDS)):
-        known = ", ".join(_FIELDS)
+    if unknown := sorted(found.keys() - set(_NAMES)):
+        known = ", ".join(_NAMES)
         raise errors.BadWord(f"{file}: {', '.join(unknown)} is unknown; known: {known}.")
     return found
 
@@ -228,7 +257,7 @@ def written(policy: Policy) -> dict[str, Any]:
 
 def check_names(given: Mapping[str, Any]) -> None:
     """BadWord unless a policy of a file has known names alone."""
-    known = [each for each in _FIELDS if each != "to"]
+    known = [each for each in _NAMES if each != "to"]
     if unknown := sorted(given.keys() - set(known)):
         raise errors.BadWord(f"{', '.join(unknown)} is unknown; known: {', '.join(known)}.")
 

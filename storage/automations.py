@@ -78,7 +78,7 @@ async def enable(
 
 
 async def disable(s: AsyncSession, runbook: str, *, by: str, intent_id: int, at_us: int) -> bool:
-    """Disable it; False if it was not enabled."""
+    """Let a runbook no longer start by itself; False if it was not enabled."""
     row = await s.get(AutomationRow, runbook)
     if row is None:
         return False

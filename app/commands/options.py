@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from dataclasses import fields, is_dataclass
+from typing import Annotated, Any, TypeVar, cast, get_type_hints
 
 import typer
 
@@ -23,6 +24,33 @@ At = Annotated[
     ),
 ]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many.")]
+
+
+def together(command: Command) -> Command:
+    """Have a command take one parameter, a dataclass, as options: one for each of its fields."""
+    hints = get_type_hints(command, include_extras=True)
+    name, kind = next((name, hint) for name, hint in hints.items() if is_dataclass(hint))
+    of_fields = get_type_hints(kind, include_extras=True)
+    shared = [
+        inspect.Parameter(
+            each.name, inspect.Parameter.KEYWORD_ONLY, default=each.default,
+            annotation=of_fields[each.name],
+        )
+        for each in fields(kind)
+    ]  # fmt: skip
+    taken: list[inspect.Parameter] = []
+    for each in inspect.signature(command).parameters.values():
+        taken += shared if each.name == name else [each.replace(annotation=hints[each.name])]
+
+    async def run(*words: Any, **options: Any) -> Any:
+        given = kind(**{each.name: options.pop(each.name) for each in shared})
+        return await command(*words, **{name: given}, **options)
+
+    wrapped: Any = functools.update_wrapper(run, command)
+    del wrapped.__wrapped__  # whose parameters are others
+    wrapped.__annotations__ = {each.name: each.annotation for each in taken}
+    wrapped.__signature__ = inspect.Signature(taken)
+    return cast("Command", wrapped)
 
 
 class Commands(typer.Typer):

@@ -1,11 +1,10 @@
-"""`paddock rollouts start` and `plan`: the same options, once carried out and once forecast.
+"""`paddock rollouts start` and `plan`: the options of `app.rollout_options`, done or forecast.
 
 Imported by `app.commands.rollouts`, which holds the commands.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Final
 
 import msgspec
@@ -14,73 +13,25 @@ import typer
 from app import rollout_options, rollout_plan, secret_files, session, terminal
 from app.commands import options
 from app.commands.rollout_leads import Service
+from app.rollout_options import Typed
 from storage import releases, services
 from storage.rollout_policies import Policy
-from storage.rollout_steps import Strategy
 from storage.store import Session
 
 app = options.group()
 
 _PLAN_S: Final = 120.0
 
-To = Annotated[str | None, typer.Option("--to", help="The candidate: r2")]
-Strategy_ = Annotated[Strategy | None, typer.Option("--strategy", help="canary by default.")]
-Steps = Annotated[
-    str | None,
-    typer.Option(
-        "--steps",
-        help="'5, 50, 100': percent, pause [10m], analysis [30m], mirror 10%, webhook URL.",
-    ),
-]
-_ASKED: Final = "Ask this webhook {} each weight: 'https://host/path [10m] [abort]'."
-AskBefore = Annotated[
-    str | None, typer.Option("--ask-before", metavar="URL", help=_ASKED.format("before"))
-]
-AskAfter = Annotated[
-    str | None, typer.Option("--ask-after", metavar="URL", help=_ASKED.format("after"))
-]
-Then = Annotated[
-    Strategy | None,
-    typer.Option("--then", help="What a shadow continues as once it has passed: canary."),
-]
-Guards = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--guard",
-        help="latency_p95<=2s, error_rate<=1%, finished>=95%, agreement>=80%; repeatable.",
-    ),
-]
-File = Annotated[
-    Path | None, typer.Option("--file", "-f", help="TOML with the same names; options win.")
-]
-
 
 @app.command()
+@options.together
 async def start(
     service: Service,
     *,
-    to: To = None,
-    strategy: Strategy_ = None,
-    steps: Steps = None,
-    then: Then = None,
-    guards: Guards = None,
-    ask_before: AskBefore = None,
-    ask_after: AskAfter = None,
-    notify: Annotated[
-        list[str] | None,
-        typer.Option(metavar="URL", help="Send a message at each pause and end; repeatable."),
-    ] = None,
+    typed: Typed,
     webhook_secret_file: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="Holds the key that signs the messages; - for stdin."),
-    ] = None,
-    file: File = None,
-    load_timeout: Annotated[
-        str | None, typer.Option("--load-timeout", help="How long it may load: 30m.")
-    ] = None,
-    rollback_window: Annotated[
-        str | None,
-        typer.Option("--rollback-window", help="How long the way back stays loaded: 1h."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the steps and guards; change nothing.")
@@ -102,11 +53,7 @@ async def start(
     """
     async with session.reading() as s:
         usual = await _policy(s, service)
-    arguments = rollout_options.arguments(
-        file, to=to, strategy=strategy, steps=steps, then=then, guards=guards,
-        ask_before=ask_before, ask_after=ask_after, notify=notify,
-        load_timeout=load_timeout, rollback_window=rollback_window, usual=usual,
-    )  # fmt: skip
+    arguments = rollout_options.arguments(typed, usual)
     async with session.reading() as s:
         candidate = await releases.find(s, arguments["release"])
     plan = rollout_options.planned(arguments).lines()
@@ -127,19 +74,8 @@ async def start(
 
 
 @app.command()
-async def plan(
-    service: Service,
-    *,
-    to: To = None,
-    strategy: Strategy_ = None,
-    steps: Steps = None,
-    then: Then = None,
-    guards: Guards = None,
-    ask_before: AskBefore = None,
-    ask_after: AskAfter = None,
-    file: File = None,
-    as_json: options.Json = False,
-) -> None:
+@options.together
+async def plan(service: Service, *, typed: Typed, as_json: options.Json = False) -> None:
     """Forecast a rollout from the service's own traffic.
 
     Nothing is changed. Each weight is listed with its expected length, the rates of harm that it
@@ -149,10 +85,7 @@ async def plan(
     """
     async with session.reading() as s:
         usual = await _policy(s, service)
-    arguments = rollout_options.arguments(
-        file, to=to, strategy=strategy, steps=steps, then=then, guards=guards,
-        ask_before=ask_before, ask_after=ask_after, usual=usual,
-    )  # fmt: skip
+    arguments = rollout_options.arguments(typed, usual)
     rollout_options.planned(arguments)
     done = await session.ask("rollouts.plan", service, arguments, timeout_s=_PLAN_S)
     if not done.ok or done.intent_id is None:

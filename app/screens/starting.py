@@ -91,15 +91,14 @@ def _arguments(release: str, rest: str, usual: Policy | None) -> dict[str, Any]:
         else:
             parts[part] += f" {word}"
     guards = [each.strip() for each in parts.get("guards", "").split(",")]
-    return rollout_options.arguments(
-        None,
+    typed = rollout_options.Typed(
         to=release,
         strategy=Strategy(words[0].replace("-", "_")),
         steps=parts["steps"].strip() or None,
         then=_strategy(parts["then"].strip()) if "then" in parts else None,
         guards=[each for each in guards if each],
-        usual=usual,
     )
+    return rollout_options.arguments(typed, usual)
 
 
 def _strategy(typed: str) -> Strategy:

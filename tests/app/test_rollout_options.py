@@ -19,10 +19,9 @@ POLICY = Policy(
 )
 
 
-def arguments(**typed: Any) -> dict[str, Any]:
+def arguments(usual: Policy | None = POLICY, **typed: Any) -> dict[str, Any]:
     """The arguments of a start with these options."""
-    given: dict[str, Any] = {"to": "r2", "strategy": None, "steps": None, "guards": None}
-    return rollout_options.arguments(None, **(given | {"usual": POLICY} | typed))
+    return rollout_options.arguments(rollout_options.Typed(to="r2", **typed), usual)
 
 
 def test_without_options_a_rollout_is_as_the_policy_has_it() -> None:
@@ -71,7 +70,7 @@ def test_an_option_wins_over_the_policy() -> None:
 
 def test_without_a_policy_the_defaults_hold() -> None:
     """As for a service that no manifest made."""
-    found = rollout_options.arguments(None, to="r2", strategy=None, steps=None, guards=None)
+    found = arguments(usual=None)
     plan = rollout_options.planned(found)
     assert plan.steps == rollout_steps.DEFAULTS[Strategy.CANARY]
     assert plan.guards == rollout_guards.GUARDS
