@@ -8,16 +8,23 @@ gateway, read by every package.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
-from enum import StrEnum
 from typing import Any, Final
 
-import msgspec
 from sqlalchemy import ColumnElement, func, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from storage import errors, feedback, request_blocks, request_rows, request_writes, texts
+from storage import (
+    errors,
+    feedback,
+    request_blocks,
+    request_records,
+    request_rows,
+    request_writes,
+    texts,
+)
 from storage.feedback import Feedback
+from storage.request_records import Class, Outcome, Request
 from storage.request_rows import Beginning, FacetRow, RequestRow, StoredRow
 from storage.store import at_once
 from storage.texts import Text
@@ -36,63 +43,7 @@ LOST: Final = "worker_lost"
 FILTER_DEPTH: Final = 100_000  # rows looked through for a text, so that no screen ever waits
 _LONGEST_US: Final = 3_600 * 1_000_000
 _EVER_US: Final = 2**62
-_SEED_SPACE: Final = 2**64
-_SEED_HALF: Final = 2**63
-
-
-class Outcome(StrEnum):
-    """How a request ended.
-
-    Malformed bodies and unknown keys are not recorded; `GatewaySample.rejected` counts them.
-    """
-
-    OK = "ok"
-    CANCELLED = "cancelled"  # the client went away
-    INVALID = "invalid"  # 400, whichever release was asked
-    REFUSED = "refused"  # 429 or 503 by the admission of an instance that serves
-    FAILED = "failed"  # the release, the worker or the engine; also, that no worker was there
-
-
-class Class(StrEnum):
-    """Who waits for whom; the first is served first."""
-
-    INTERACTIVE = "interactive"
-    BATCH = "batch"
-    BACKGROUND = "background"
-
-
-class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """One request. `at_us` is its arrival, `busy_us` the worker's time that went into it.
-
-    `seed` counts modulo 2^64, as the sampler takes it. `ab_test` is the test whose split chose the
-    release, and `unit` a keyed hash of the user, session or request that it chose it for.
-    `cached_tokens` are those prompt tokens that were in a cache already.
-    """
-
-    id: str
-    at_us: int
-    service: str
-    release: int | None
-    worker: str
-    endpoint: str
-    key_id: int
-    tenant: str
-    class_: Class = msgspec.field(default=Class.INTERACTIVE, name="class")
-    synthetic: bool = False
-    stream: bool = False
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    queue_us: int = 0
-    ttft_us: int | None = None
-    latency_us: int = 0
-    busy_us: int = 0
-    outcome: Outcome
-    finish_reason: str | None = None
-    error_code: str | None = None
-    seed: int | None = None
-    ab_test: int | None = None
-    unit: str | None = None
-    cached_tokens: int = 0
+_MOST_RELEASE: Final = 2**63 - 1
 
 
 async def record(s: AsyncSession, rows: Iterable[Request]) -> list[Request]:
@@ -101,18 +52,12 @@ async def record(s: AsyncSession, rows: Iterable[Request]) -> list[Request]:
     Returns those that were not stored before, each once.
     """
     found = {request_rows.stored(request.id): request for request in rows}
-    values = [(facet(request), (key, *_own(request))) for key, request in found.items()]
+    values = [
+        (request_records.facet(request), (key, *request_records.own(request)))
+        for key, request in found.items()
+    ]
     new = await at_once(s, lambda cursor: request_writes.insert(cursor, values))
     return [request for key, request in found.items() if key in new]
-
-
-def facet(request: Request) -> request_rows.Facet:
-    """What a request shares with others."""
-    return (
-        request.service, request.release or 0, request.worker, request.endpoint, request.key_id,
-        request.tenant, request.class_.value, request.synthetic, request.stream,
-        request.outcome.value, request.finish_reason or "", request.error_code or "",
-    )  # fmt: skip
 
 
 async def tail(
@@ -151,11 +96,11 @@ async def tail(
             s, _of(service=service, outcome=outcome), lowest, before - 1, limit, descending=True,
             where=where,
         )  # fmt: skip
-        return [_request(row) for row in found]
+        return [request_records.read(row) for row in found]
     number = col(RequestRow.number)
     query = select(RequestRow).where(number.between(lowest, before - 1), *where)
     rows = await s.scalars(query.order_by(number.desc()).limit(limit))
-    return [_request(row) for row in rows]
+    return [request_records.read(row) for row in rows]
 
 
 async def lost_on(
@@ -195,7 +140,7 @@ async def after(
     """The first `limit` requests after a number, up to another, with theirs; oldest first."""
     of = _of(service=service, outcome=outcome)
     rows = await request_blocks.read(s, of, number + 1, until, limit)
-    return [(row.number or 0, _request(row)) for row in rows]
+    return [(row.number or 0, request_records.read(row)) for row in rows]
 
 
 async def ended(
@@ -223,7 +168,7 @@ async def ended(
         *of(RequestRow),
     )
     async for row in await s.stream_scalars(query):
-        yield _request(row)
+        yield request_records.read(row)
 
 
 def canonical(id: str) -> str:
@@ -249,7 +194,7 @@ async def find(s: AsyncSession, id: str) -> Request:
             f"There is no request {id}; requests are recorded when they end, at most a second "
             "late, and kept as config.toml says."
         )
-    return _request(row)
+    return request_records.read(row)
 
 
 async def beginning(s: AsyncSession, typed: str) -> Request:
@@ -339,28 +284,7 @@ def _contains(wanted: str) -> ColumnElement[bool]:
     )
     hits = [col(each).contains(wanted, autoescape=True) for each in columns]
     if wanted[:1] == "r" and wanted[1:].isascii() and wanted[1:].isdecimal() and int(wanted[1:20]):
-        hits.append(col(FacetRow.release) == min(int(wanted[1:20]), _SEED_HALF - 1))
+        hits.append(col(FacetRow.release) == min(int(wanted[1:20]), _MOST_RELEASE))
     facets = select(col(FacetRow.id)).where(or_(*hits))
     id = col(RequestRow.text_id).contains(wanted, autoescape=True)
     return or_(col(RequestRow.facet).in_(facets), id)
-
-
-def _own(request: Request) -> tuple[Any, ...]:
-    """What it does not, as `request_writes.Row` has it, without the id."""
-    seed = request.seed
-    if seed is not None:  # SQLite's integers are signed
-        seed %= _SEED_SPACE
-        seed = seed - _SEED_SPACE if seed >= _SEED_HALF else seed
-    return (
-        request.at_us, request.prompt_tokens, request.completion_tokens, request.queue_us,
-        request.ttft_us, request.latency_us, request.busy_us, seed, request.ab_test, request.unit,
-        request.cached_tokens,
-    )  # fmt: skip
-
-
-def _request(row: RequestRow) -> Request:
-    if row.seed is not None and row.seed < 0:
-        return msgspec.structs.replace(
-            msgspec.convert(row, Request, from_attributes=True), seed=row.seed + _SEED_SPACE
-        )
-    return msgspec.convert(row, Request, from_attributes=True)

@@ -23,7 +23,7 @@ from typing import Final
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from storage import measures, request_writes, requests, rollup_rows, rollups, samples
+from storage import measures, request_records, request_writes, rollup_rows, rollups, samples
 from storage import store as stores
 from storage.home import clock
 from storage.home import paths as homes
@@ -106,7 +106,7 @@ async def _facets(s: AsyncSession) -> dict[str, list[int]]:
                             error_code=None if outcome == "ok" else "worker_lost",
                         )
                     )  # fmt: skip
-    facets = {kind: [requests.facet(each) for each in of] for kind, of in made.items()}
+    facets = {kind: [request_records.facet(each) for each in of] for kind, of in made.items()}
     wanted = {facet for of in facets.values() for facet in of}
     numbers = await at_once(
         s, lambda cursor: {each: request_writes.numbered(cursor, each) for each in wanted}
