@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from app import liveness, snapshot
-from app.figures import past, places, reading
+from app.figures import past, past_reading, places, reading
 from app.figures import rollouts as rollout_figures
 from app.figures.facts import LEAST_TOP, SECOND_US, Facts
 from app.recent_samples import Recent
@@ -128,12 +128,12 @@ class Reader:
             return snapshot.Snapshot(query=query, header=_before(self.facts, at_us, str(error)))
         found: dict[str, Any] = {}
         try:
-            if (part := reading.PAST.get(query.place)) is not None:
+            if (part := past_reading.PARTS.get(query.place)) is not None:
                 found = {query.place.replace("-", "_"): await part(s, facts, query)}
         except errors.NotFound as error:
             found = {"missing": str(error)}
-        if facts.past is not None and query.place in reading.NOT_RECORDED:
-            missing = reading.NOT_RECORDED[query.place]
+        if facts.past is not None and query.place in past_reading.NOT_RECORDED:
+            missing = past_reading.NOT_RECORDED[query.place]
             facts.past = replace(facts.past, unknown=(*facts.past.unknown, missing))
         self._then = snapshot.Snapshot(
             query=query,

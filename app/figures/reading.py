@@ -30,18 +30,16 @@ from app.figures import requests as request_figures
 from app.figures.facts import Facts
 from app.snapshot import Query
 from storage import availability, keys, requests
-from storage.past import requests as past_requests
-from storage.past import rollouts as past_rollouts
 from storage.requests import Feedback, Request
 from storage.store import Session
 
 Part = Callable[[Session, Facts, Query], Awaitable[object]]
 
-_JOBS: Final = 200
-_ROLLOUTS: Final = 100
-_AB_TESTS: Final = 50
-_REPLAYS: Final = 100
-_INCIDENTS: Final = 100
+JOBS: Final = 200
+ROLLOUTS: Final = 100
+AB_TESTS: Final = 50
+REPLAYS: Final = 100
+INCIDENTS: Final = 100
 
 SELDOM: Final = frozenset({"prompts", "prompt", "runbooks"})
 """Places that show only what people change: read again once the ledger has grown."""
@@ -62,7 +60,7 @@ async def _traffic(s: Session, facts: Facts, query: Query) -> snapshot.Traffic:
 
 async def _rollouts(s: Session, facts: Facts, query: Query) -> tuple[snapshot.RolloutRow, ...]:
     del query
-    return await rollouts.rows(s, facts, limit=_ROLLOUTS)
+    return await rollouts.rows(s, facts, limit=ROLLOUTS)
 
 
 async def _rollout(s: Session, facts: Facts, query: Query) -> snapshot.Rollout:
@@ -77,10 +75,11 @@ async def _releases(s: Session, facts: Facts, query: Query) -> snapshot.Releases
 
 async def _requests(s: Session, facts: Facts, query: Query) -> snapshot.Requests:
     del facts
-    return await _request_rows(s, query)
+    return await request_rows(s, query)
 
 
-async def _request_rows(s: Session, query: Query, until_us: int | None = None) -> snapshot.Requests:
+async def request_rows(s: Session, query: Query, until_us: int | None = None) -> snapshot.Requests:
+    """The last requests, of all or of those that had ended at a moment."""
     found = await requests.tail(
         s, limit=query.limit + 1, text_filter=query.filter or None, until_us=until_us
     )
@@ -93,18 +92,13 @@ async def _request_rows(s: Session, query: Query, until_us: int | None = None) -
 
 async def _request(s: Session, facts: Facts, query: Query) -> snapshot.Request:
     found = await requests.find(s, query.request)
-    return await _whole(s, facts, found, await requests.feedback_of(s, found.id))
+    return await whole_request(s, facts, found, await requests.feedback_of(s, found.id))
 
 
-async def _past_request(s: Session, facts: Facts, query: Query) -> snapshot.Request:
-    found = await past_requests.find(s, query.request, facts.now_us)
-    opinions = await past_requests.feedback_of(s, found.id, facts.now_us)
-    return await _whole(s, facts, found, opinions)
-
-
-async def _whole(
+async def whole_request(
     s: Session, facts: Facts, found: Request, opinions: Sequence[Feedback]
 ) -> snapshot.Request:
+    """One request with what clients said of it, and its text."""
     named = {each.id: each.name for each in await keys.every(s)}
     service = next((each for each in facts.services if each.name == found.service), None)
     return request_figures.full(
@@ -136,12 +130,12 @@ async def _models(s: Session, facts: Facts, query: Query) -> tuple[snapshot.Mode
 
 async def _ab_tests(s: Session, facts: Facts, query: Query) -> snapshot.AbTests:
     del facts
-    return await ab_tests.read(s, query.ab_test, limit=_AB_TESTS)
+    return await ab_tests.read(s, query.ab_test, limit=AB_TESTS)
 
 
 async def _replays(s: Session, facts: Facts, query: Query) -> tuple[snapshot.ReplayRow, ...]:
     del facts, query
-    return await replays.rows(s, limit=_REPLAYS)
+    return await replays.rows(s, limit=REPLAYS)
 
 
 async def _replay(s: Session, facts: Facts, query: Query) -> snapshot.Replay:
@@ -151,7 +145,7 @@ async def _replay(s: Session, facts: Facts, query: Query) -> snapshot.Replay:
 
 async def _jobs(s: Session, facts: Facts, query: Query) -> tuple[snapshot.JobRow, ...]:
     del facts, query
-    return await jobs.rows(s, limit=_JOBS)
+    return await jobs.rows(s, limit=JOBS)
 
 
 async def _job(s: Session, facts: Facts, query: Query) -> snapshot.Job:
@@ -173,7 +167,7 @@ async def _gpu(s: Session, facts: Facts, query: Query) -> snapshot.Gpus:
 
 
 async def _incidents(s: Session, facts: Facts, query: Query) -> snapshot.Incidents:
-    return await incidents.rows(s, query.incident, facts.now_us, limit=_INCIDENTS)
+    return await incidents.rows(s, query.incident, facts.now_us, limit=INCIDENTS)
 
 
 async def _incident(s: Session, facts: Facts, query: Query) -> snapshot.Incident:
@@ -187,89 +181,6 @@ async def _runbooks(s: Session, facts: Facts, query: Query) -> snapshot.Runbooks
 
 async def _run(s: Session, facts: Facts, query: Query) -> snapshot.BookRun:
     return await runbooks.full(s, facts.home, query.run, facts.now_us)
-
-
-async def _past_traffic(s: Session, facts: Facts, query: Query) -> snapshot.Traffic:
-    del s, query
-    return places.traffic(facts)
-
-
-async def _past_rollouts(s: Session, facts: Facts, query: Query) -> tuple[snapshot.RolloutRow, ...]:
-    del query
-    found = await past_rollouts.tail(s, facts.now_us, _ROLLOUTS)
-    return tuple(rollouts.row(facts, each) for each in found)
-
-
-async def _past_rollout(s: Session, facts: Facts, query: Query) -> snapshot.Rollout:
-    return await rollouts.full_at(s, query.rollout, facts)
-
-
-async def _past_requests(s: Session, facts: Facts, query: Query) -> snapshot.Requests:
-    return await _request_rows(s, query, facts.now_us)
-
-
-async def _past_incidents(s: Session, facts: Facts, query: Query) -> snapshot.Incidents:
-    return await incidents.rows_at(s, query.incident, facts.now_us, limit=_INCIDENTS)
-
-
-async def _past_incident(s: Session, facts: Facts, query: Query) -> snapshot.Incident:
-    return await incidents.full_at(s, query.incident, facts.now_us)
-
-
-async def _past_releases(s: Session, facts: Facts, query: Query) -> snapshot.Releases:
-    del query
-    return await releases.read_at(s, facts)
-
-
-async def _past_replays(s: Session, facts: Facts, query: Query) -> tuple[snapshot.ReplayRow, ...]:
-    del query
-    return await replays.rows(s, limit=_REPLAYS, at_us=facts.now_us)
-
-
-async def _past_replay(s: Session, facts: Facts, query: Query) -> snapshot.Replay:
-    return await replays.full(s, query.replay, facts.now_us)
-
-
-async def _past_runbooks(s: Session, facts: Facts, query: Query) -> snapshot.Runbooks:
-    del query
-    return await runbooks.read_at(s, facts.home, facts.now_us)
-
-
-async def _past_run(s: Session, facts: Facts, query: Query) -> snapshot.BookRun:
-    return await runbooks.full_at(s, facts.home, query.run, facts.now_us)
-
-
-async def _past_job(s: Session, facts: Facts, query: Query) -> snapshot.Job:
-    return await jobs.full(s, query.job, facts.now_us)
-
-
-async def _past_prompt(s: Session, facts: Facts, query: Query) -> snapshot.Prompt:
-    return await prompt_versions.full_at(s, query.prompt, query.against, facts.now_us)
-
-
-async def _past_ab_tests(s: Session, facts: Facts, query: Query) -> snapshot.AbTests:
-    return await ab_tests.read(s, query.ab_test, limit=_AB_TESTS, at_us=facts.now_us)
-
-
-async def _past_jobs(s: Session, facts: Facts, query: Query) -> tuple[snapshot.JobRow, ...]:
-    del query
-    return await jobs.rows(s, limit=_JOBS, at_us=facts.now_us)
-
-
-async def _past_models(s: Session, facts: Facts, query: Query) -> tuple[snapshot.ModelRow, ...]:
-    del query
-    return await models.rows(s, facts.now_us)
-
-
-async def _past_prompts(s: Session, facts: Facts, query: Query) -> snapshot.Prompts:
-    return await prompt_versions.rows_at(
-        s, facts.now_us, limit=query.limit, text_filter=query.filter, chosen=query.prompt,
-        against=query.against,
-    )  # fmt: skip
-
-
-async def _past_alerts(s: Session, facts: Facts, query: Query) -> snapshot.Alerts:
-    return await alert_rows.read_at(s, query.alert, facts.now_us)
 
 
 PARTS: Final[Mapping[str, Part]] = {
@@ -296,44 +207,3 @@ PARTS: Final[Mapping[str, Part]] = {
     "runbooks": _runbooks,
     "run": _run,
 }
-
-PAST: Final[Mapping[str, Part]] = {
-    "pulse": _pulse,
-    "traffic": _past_traffic,
-    "rollouts": _past_rollouts,
-    "rollout": _past_rollout,
-    "requests": _past_requests,
-    "request": _past_request,
-    "releases": _past_releases,
-    "incidents": _past_incidents,
-    "incident": _past_incident,
-    "prompts": _past_prompts,
-    "prompt": _past_prompt,
-    "replays": _past_replays,
-    "replay": _past_replay,
-    "runbooks": _past_runbooks,
-    "run": _past_run,
-    "job": _past_job,
-    "models": _past_models,
-    "ab-tests": _past_ab_tests,
-    "jobs": _past_jobs,
-    "alerts": _past_alerts,
-    "cost": _cost,
-    "gpu": _gpu,
-}
-"""The places that can be shown as of a past moment, by facts of then (`app.figures.past`)."""
-
-NOT_RECORDED: Final[Mapping[str, str]] = {
-    "prompts": "Whether a label was protected is not shown of a past moment.",
-    "prompt": "Whether a label was protected is not shown of a past moment.",
-    "releases": "Whether a release could answer then is not recorded.",
-    "replay": "Which release a replay had loaded is not recorded.",
-    "runbooks": "Runbooks are shown as their files are now.",
-    "run": "Values that a step looked at while it was under way are not recorded.",
-    "job": "How far a job was is not recorded.",
-    "models": "Lineage, files and checks are those of now; what was in memory is not recorded.",
-    "ab-tests": "What a running A/B test had counted by then is not recorded.",
-    "jobs": "How far a job was is not recorded.",
-    "alerts": "The health of alert rules and the backlog of receivers are not recorded.",
-}
-"""What is missing of a past moment, by the place that would show it."""

@@ -1,8 +1,8 @@
 """Every place of the screen, and the keys that help lists for each.
 
 A new place is a module here, its row in `keymap.PLACES` and its class below; its figures are a
-module of `app.figures`, a field of `app.snapshot.Snapshot` and a row of `app.figures.reading`.
-Imported by `app.tui`, the dispatcher and the tests.
+module of `app.figures`, a field of `app.snapshot.Snapshot`, and a row of `app.figures.reading` and
+of `app.figures.past_reading`. Imported by `app.tui`, the dispatcher and the tests.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from app.commands import models as model_commands
 from app.commands import prompts as prompt_commands
 from app.commands import requests as request_commands
 from app.commands import status
-from app.figures import past, reading
+from app.figures import past, past_reading, reading
 from app.screens import keymap
 from app.snapshot import Query
 from storage import errors, rollup_rows, rollups, samples
@@ -53,8 +53,8 @@ def box(busy_home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hom
 
 def test_every_place_is_read_for_the_past() -> None:
     """The problems are in the first row, and help is the same at all times."""
-    assert reading.PAST.keys() | {"problems", "help"} == keymap.PLACES.keys()
-    assert reading.PAST.keys() == reading.PARTS.keys()
+    assert past_reading.PARTS.keys() | {"problems", "help"} == keymap.PLACES.keys()
+    assert past_reading.PARTS.keys() == reading.PARTS.keys()
 
 
 async def test_a_look_back_gives_what_a_look_gave_then(busy_home: Home) -> None:
@@ -220,7 +220,7 @@ async def test_each_place_of_what_people_change_is_shown_as_of_then(
     if place == "cost":
         assert "Costs are kept by the quarter hour" in " ".join(part.notes)
     else:
-        assert reading.NOT_RECORDED[place] in seen.header.past
+        assert past_reading.NOT_RECORDED[place] in seen.header.past
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from app import reader
-from app.figures import reading
+from app.figures import past_reading, reading
 from app.snapshot import Query
 from storage import errors, measures, requests
 from storage import store as stores
@@ -56,7 +56,7 @@ async def places(home: Home, store: Store, end_us: int) -> None:
     looks += [
         Query(place=name, at_us=end_us - back_s * _SECOND_US)
         for back_s in _BACK_S
-        for name in reading.PAST
+        for name in past_reading.PARTS
         if name not in _INSIDE
     ]
     for query in looks:
