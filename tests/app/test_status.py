@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from app import reader, status_document
+from app import reader, status_document, status_lines
 from app.commands import status
 from app.snapshot import Query
 from storage import services, silences
@@ -98,10 +98,10 @@ async def test_of_many_services_those_that_fail_and_the_busiest_are_shown(box: H
     )
     quiet[7] = ailing
     pulse = replace(seen.pulse, services=tuple(quiet))
-    said = status.lines(seen.header, pulse, box, "http://box")
+    said = status_lines.lines(seen.header, pulse, box, "http://box")
     shown = [line.split()[1] for line in said if line.startswith("service ")]
-    assert shown == ["s0007", *[f"s{n}" for n in range(3000 - status.MOST + 1, 3000)]]
-    rest = sum(range(3000 - status.MOST + 1)) - 7
+    assert shown == ["s0007", *[f"s{n}" for n in range(3000 - status_lines.MOST + 1, 3000)]]
+    rest = sum(range(3000 - status_lines.MOST + 1)) - 7
     assert said[-1].startswith(f"and 2 988 more services: {rest:,} requests".replace(",", " "))
     assert len(said) < 100
 

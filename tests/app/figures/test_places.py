@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
-from app.commands import status
+from app import status_lines
 from app.snapshot import Query
 from storage import ledger, processes, samples
 from storage import store as stores
@@ -83,7 +83,7 @@ async def test_a_death_is_told_with_its_cause_after_the_restart_too(own_home: Ho
     found = {one.name: one.died for each in seen.pulse.deployments for one in each.instances}
     assert found[name] == died
     assert seen.header.troubles[-1].sentence.endswith(f"it is starting. Before, {died}.")
-    said = status.lines(seen.header, seen.pulse, home, "")
+    said = status_lines.lines(seen.header, seen.pulse, home, "")
     assert f"{samples.deployment(name)}: {name} restarted 1x (the last time {died})" in said
 
 
