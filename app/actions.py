@@ -119,7 +119,7 @@ async def outcome(store: Store, intent: intents.Intent) -> Done:
 
 
 async def opens(store: Store, action: Action, done: Done) -> tuple[str, str] | None:
-    """The place that shows what was begun, and what of it; None where the screen stays."""
+    """The place that shows what was begun, and which one of them; None where the screen stays."""
     if action.name != _BEGINS_RUN or done.intent_id is None:
         return None
     number = done.intent_id

@@ -98,7 +98,7 @@ async def read(s: Session, rollout: Rollout, now_us: int) -> View:
 
 
 async def read_at(s: Session, id: int, known: Sequence[Service], at_us: int) -> View:
-    """What there was to draw of a rollout at a past moment; `known` are the services of then.
+    """What there was to draw of a rollout at a past moment; `known` are the services at that time.
 
     What it waited for is what its last move says, and copies of a shadow are not told: both are
     known as they are now alone.

@@ -88,7 +88,7 @@ def _node(header: snapshot.Header, pulse: snapshot.Pulse, home: Home, gateway: s
 
 
 def _then(header: snapshot.Header, pulse: snapshot.Pulse) -> list[str]:
-    """The moment, the node of then, and what is not known of it."""
+    """The moment, the node at that time, and what is not known of it."""
     run, at = pulse.run, words.clock(header.now_us)
     node = "no node had been started"
     if run is not None:

@@ -98,7 +98,7 @@ class Runner:
         self._news.clear()
 
     async def news(self, timeout_s: float) -> None:
-        """Wait until something may have changed, at most so long."""
+        """Wait until something may have changed, or the time is over."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self._news.wait()

@@ -52,7 +52,7 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """The series of a name; with `range_s` their samples of so long, else the newest one."""
+    """The series of a name; with `range_s` their samples of that range, else the newest one."""
 
     name: str
     matchers: tuple[Matcher, ...]

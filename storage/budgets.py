@@ -114,7 +114,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Spent(msgspec.Struct, frozen=True, kw_only=True):
-    """A budget and what of it is spent until now; it is renewed at `renewed_s`."""
+    """A budget and how much of it is spent until now; it is renewed at `renewed_s`."""
 
     budget: Budget
     spent_micro: int
@@ -180,7 +180,7 @@ async def spent(
     known: Iterable[Budget] | None = None,
     memory: Memory | None = None,
 ) -> list[Spent]:
-    """All budgets with what of them is spent, as the store knows it: a second late.
+    """All budgets with how much is spent, as the store knows it: a second late.
 
     `known` are those of a past moment `now_s`; what is spent is counted by the quarter hour.
     """

@@ -39,7 +39,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
-    """What the requests of a scope did within so many seconds.
+    """What the requests of a scope did within `seconds`.
 
     `measured` is False where nothing was recorded in that time, not even that it was quiet.
     """

@@ -144,7 +144,7 @@ async def failed(
 
 
 def pause_us(attempts: int, after_us: int | None = None) -> int:
-    """How long to wait after so many failed tries: 5 s doubled each time, at most 10 minutes.
+    """How long to wait after failed attempts: 5 s doubled each time, at most 10 minutes.
 
     `after_us` is what the receiver asks for, as far as it is not longer than that.
     """
@@ -153,7 +153,7 @@ def pause_us(attempts: int, after_us: int | None = None) -> int:
 
 
 def tried_us(attempts: int) -> int:
-    """How long a message has been tried at least, after so many failed tries."""
+    """How long a message has been tried at least, after a number of failed attempts."""
     return sum(pause_us(each) for each in range(1, attempts))
 
 

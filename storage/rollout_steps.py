@@ -36,7 +36,7 @@ class SetWeight(msgspec.Struct, frozen=True, tag="set_weight"):
 
 
 class Pause(msgspec.Struct, frozen=True, tag="pause"):
-    """Wait so long; None: until a person promotes the rollout."""
+    """Wait this long; None: until a person promotes the rollout."""
 
     duration_s: _Seconds | None = None
 

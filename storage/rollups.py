@@ -92,7 +92,7 @@ def kept(known: Mark, begin: int, end: int) -> tuple[int, int]:
 
 
 async def roll(s: AsyncSession, now_s: int, minutes: int = 15) -> bool:
-    """Roll up at most so many minutes that are over; whether there are more. Call it until not.
+    """Roll up at most this many minutes that are over; whether there are more. Call it until not.
 
     After the clock was set back the mark goes back with it, for the seconds that come again; never
     to where seconds are deleted, so that a clock that is wrong by years costs no roll-up.

@@ -210,7 +210,7 @@ async def unpack(s: AsyncSession, second: int, kinds: Iterable[str]) -> None:
 
 
 async def pack(s: AsyncSession, kind: str, before_s: int, minutes: int) -> bool:
-    """Pack at most so many whole minutes before a moment; whether there are more of them."""
+    """Pack at most this many whole minutes before a moment; whether there are more of them."""
     for _ in range(minutes):
         query = select(func.min(col(SampleRow.second))).where(
             col(SampleRow.kind) == kind, col(SampleRow.second) < minute(before_s)

@@ -268,7 +268,7 @@ async def prune(s: AsyncSession, before_second: int, limit: int = 5_000) -> int:
 
 
 async def pack(s: AsyncSession, before_second: int, minutes: int = 10) -> bool:
-    """Pack at most so many minutes of each kind before a second; whether there are more of them."""
+    """Pack at most this many minutes of each kind before a second; whether more are left."""
     more = [await sample_rows.pack(s, kind.value, before_second, minutes) for kind in Kind]
     return any(more)
 

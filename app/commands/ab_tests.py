@@ -91,7 +91,7 @@ async def _then(service: str, id: int | None, at_us: int, *, as_json: bool) -> N
 
 
 async def _test_at(s: Session, service: str, id: int | None, at_us: int) -> AbTest:
-    """A test of a service at a past moment; without a number the newest of then."""
+    """A test of a service at a past moment; without a number the newest at that time."""
     if id is not None:
         return await past_ab_tests.find(s, id, at_us)
     found = await past_ab_tests.tail(s, at_us, 1, service=service)

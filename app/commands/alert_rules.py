@@ -98,7 +98,7 @@ async def export(
     ] = False,
     at: options.At = None,
 ) -> None:
-    """Print the rules in force as a file for `set`. With --at those of then."""
+    """Print the rules in force as a file for `set`. With --at those in force at that time."""
     async with session.reading() as s:
         known = await _in_force(s, moments.at(at))
     rules = [each.rule for each in known.values() if each.rule is not None]

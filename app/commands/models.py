@@ -23,7 +23,7 @@ Removed = Annotated[bool, typer.Option("--removed", help="Removed versions, too.
 async def every(
     removed: Removed = False, at: options.At = None, as_json: options.Json = False
 ) -> None:
-    """List the model versions. With --at those of then, with their aliases."""
+    """List the model versions. With --at as they were then, with their aliases."""
     at_us = moments.at(at)
     async with session.reading() as s:
         registry = await model_registry.read(s, at_us)
@@ -65,7 +65,7 @@ def _columns(registry: Registry) -> tuple[Column[ModelVersion], ...]:
 async def show(name: Name, at: options.At = None, as_json: options.Json = False) -> None:
     """Show a model version: its file, checks, lineage and uses.
 
-    With --at the lineage, the path of the file and the checks are those of now, because earlier
+    With --at the lineage, the path of the file and the checks are the current ones, because earlier
     ones are not recorded; what was in memory is left out.
     """
     at_us = moments.at(at)

@@ -100,7 +100,7 @@ async def _then(name: str | None, at_us: int, limit: int, *, as_json: bool) -> N
 async def show(name: Reference, at: options.At = None, as_json: options.Json = False) -> None:
     """Show a prompt version: labels, uses and messages.
 
-    Named by a label, it comes with the moves of that label; with --at by the labels of then.
+    Named by a label, it comes with the moves of that label; with --at by the labels of that time.
     """
     at_us = moments.at(at)
     async with session.reading() as s:

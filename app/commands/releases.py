@@ -33,7 +33,7 @@ async def every(
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """List the releases that are not retired. With --at those of then."""
+    """List the releases that are not retired. With --at as of that time."""
     at_us = moments.at(at)
     async with session.reading() as s:
         if at_us is None:

@@ -103,7 +103,7 @@ async def status(
 ) -> None:
     """Print the phase of the newest rollout.
 
-    Exits 0 only when it is Healthy, and 4 while it is under way. With --at its phase of then, with
+    Exits 0 only when it is Healthy, and 4 while it is under way. With --at its phase then, with
     the same exit codes.
     """
     if (at_us := moments.at(at)) is not None:

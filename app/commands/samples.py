@@ -95,7 +95,7 @@ async def total(
 
 
 def _second(at_us: int | None) -> int:
-    """The second of a moment; without one, of now."""
+    """The second of a moment; without one, the current second."""
     return (clock.now_us() if at_us is None else at_us) // _SECOND_US
 
 

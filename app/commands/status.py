@@ -43,7 +43,7 @@ def show(*, as_json: bool) -> int:
 
 
 async def print_then(at_us: int, *, as_json: bool) -> int:
-    """What the store tells of a past moment; 0 whatever it was, since nothing of now is said."""
+    """Print what the store knows of a past moment; always 0, as the present is not judged."""
     home = session.home()
     async with session.store() as store:
         source = reader.Reader(home, store, now_us=clock.now_us)

@@ -14,7 +14,7 @@ from storage.past import budgets as past_budgets
 from storage.store import Session
 
 AGAIN_US: Final = 5 * SECOND_US
-"""A bill changes slowly and reads every quarter hour of the day: it is kept for so long."""
+"""A bill changes slowly and reads every quarter hour of the day: it is kept this long."""
 _BUDGETS_US: Final = 60 * SECOND_US  # what a budget by the month needs reads the whole month
 
 

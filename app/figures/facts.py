@@ -108,7 +108,7 @@ class Facts:
     spent_before: Memory = field(default_factory=Memory)
     """What the days before today cost, for budgets by the month."""
     past: Past | None = None
-    """Given where `now_us` is a past moment, and nothing here is of now."""
+    """Given where `now_us` is a past moment, and nothing here is current."""
     top: float = LEAST_TOP  # of the chart of tokens at the last look
 
     @property

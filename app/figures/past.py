@@ -1,6 +1,6 @@
 """The facts of a past moment, as `app.reader` gathers those of now: read from the store alone.
 
-Nothing of now gets in: what was not recorded, or is deleted, is left out, and `Past.unknown` says
+Nothing current gets in: what was not recorded, or is deleted, is left out, and `Past.unknown` says
 so. Requests of seconds that are deleted come from the roll-ups that are left of them. Imported by
 `app.reader`.
 """
@@ -110,6 +110,6 @@ def _coarse(mark: Mark, window: Window) -> str:
     by = by if window.begin >= mark.hours_from_s else "day"
     begin, end = words.clock(window.begin * SECOND_US), words.clock((window.end + 1) * SECOND_US)
     return (
-        f"The seconds of then are deleted: requests are those from {begin} to {end}, by the {by}; "
-        "the load of host, GPUs and instances is not known."
+        f"The seconds of that time are deleted: requests are those from {begin} to {end}, "
+        f"by the {by}; the load of host, GPUs and instances is not known."
     )

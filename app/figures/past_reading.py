@@ -1,4 +1,4 @@
-"""What is read for each place of a past moment, and what of it was not recorded.
+"""What is read for each place at a past moment, and what was not recorded of it.
 
 As `app.figures.reading`, by facts of that moment (`app.figures.past`). Imported by `app.reader`.
 """
@@ -154,7 +154,7 @@ NOT_RECORDED: Final[Mapping[str, str]] = {
     "runbooks": "Runbooks are shown as their files are now.",
     "run": "Values that a step looked at while it was under way are not recorded.",
     "job": "How far a job was is not recorded.",
-    "models": "Lineage, files and checks are those of now; what was in memory is not recorded.",
+    "models": "Lineage, files and checks are the current ones; what was in memory is not recorded.",
     "ab-tests": "What a running A/B test had counted by then is not recorded.",
     "jobs": "How far a job was is not recorded.",
     "alerts": "The health of alert rules and the backlog of receivers are not recorded.",

@@ -26,7 +26,7 @@ async def read(s: Session, home: Home) -> snapshot.Runbooks:
 
 
 async def read_at(s: Session, home: Home, at_us: int) -> snapshot.Runbooks:
-    """The newest runs of a past moment, and the runbooks of now: their files have no past."""
+    """The newest runs of a past moment, and the current runbooks: their files have no history."""
     known = await asyncio.to_thread(catalog.every, home)
     return snapshot.Runbooks(
         runs=tuple(row(run) for run in await past_runs.tail(s, at_us, _RUNS)),

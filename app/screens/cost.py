@@ -46,7 +46,7 @@ def row(each: CostRow) -> Row:
 
 
 def budget(each: BudgetRow, width: int) -> Line:
-    """One budget: what of it is spent, and where there is room when it is renewed."""
+    """One budget: how much is spent and, where there is room, when it is renewed."""
     ink = "bad" if each.state.startswith("spent") else "warn" if each.alarming else "dim"
     renewed = f"  until {words.clock(each.renewed_at_us)}" if width >= _ROOMY else ""
     line: Line = (

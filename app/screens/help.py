@@ -33,7 +33,7 @@ MEANING: Final = (
     ("1k tok", "price of 1000 tokens; `paddock prices` sets what it follows from"),
     ("LIKED", "thumbs up of all thumbs that were given"),
     ("dimmed", "an arm that has left the split: until its requests leave the window"),
-    ("+2 (!)", "in row 1: so many other problems; ! shows all of them in full"),
+    ("+2 (!)", "in row 1: the number of other problems; ! shows all in full"),
     ("RO, RW", "this screen changes nothing until :rw, for 15 minutes; :ro ends that"),
     ("synthetic", "share of the requests that were asked by a key for synthetic load"),
     ("requests", "listed by when they ended, last first; IN, OUT: tokens; FROM: whose key"),

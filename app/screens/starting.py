@@ -139,7 +139,7 @@ def _effect(
 
 
 def _by(policy: Policy | None, strategy: str, plan: rollout_options.Plan) -> str:
-    """Whether the policy of the service is used, and what of it is not; empty without one."""
+    """Whether the policy of the service is used, and which parts are not; empty without one."""
     if policy is None:
         return ""
     steps = policy.steps or rollout_steps.DEFAULTS[policy.strategy]

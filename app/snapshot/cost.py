@@ -43,7 +43,7 @@ class CostRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetRow:
-    """A budget: what of it is spent, as a share of one where its limit is not zero."""
+    """A budget: how much of it is spent, as a share of one where its limit is not zero."""
 
     name: str
     spent: str

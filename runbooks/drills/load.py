@@ -23,7 +23,7 @@ _PAUSE_S: Final = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What each client asks: so many words, for at most so many tokens.
+    """What each client asks: the number of words, and of tokens at most.
 
     At a high temperature a small model rambles, which makes its answers long. A client waits for
     `pause_s` before it asks again.
@@ -53,7 +53,7 @@ class Load:
         self.last: str | None = None
 
     def ask(self, ask: Ask, clients: int) -> None:
-        """From now on so many clients ask for this, in place of those before."""
+        """Have this number of clients ask for this, in place of those before."""
         self.stop()
         self._clients = [asyncio.create_task(self._client(ask)) for _ in range(min(clients, MOST))]
 

@@ -33,4 +33,4 @@ class Box(Protocol):
         """Do it, again and again while the store cannot be used."""
 
     async def news(self, timeout_s: float) -> None:
-        """Wait until something may have changed, at most so long."""
+        """Wait until something may have changed, or the time is over."""

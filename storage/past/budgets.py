@@ -13,7 +13,7 @@ from storage.ledger import LedgerRow
 
 
 async def every(s: AsyncSession, at_us: int) -> list[Budget]:
-    """All budgets of then, by scope and subject."""
+    """The budgets at that moment, by scope and subject."""
     query = select(LedgerRow).where(col(LedgerRow.noun) == "budget", col(LedgerRow.at_us) <= at_us)
     known: dict[tuple[str, Period], Budget] = {}
     for row in await s.scalars(query.order_by(col(LedgerRow.id))):

@@ -14,7 +14,7 @@ from storage.past import entries
 async def every(s: AsyncSession, at_us: int) -> list[ModelVersion]:
     """The versions that there were, by model and from low to high, also those removed by then.
 
-    Their lineage, the places of their files and their checks are those of now.
+    Their lineage, the paths of their files and their checks are the current ones.
     """
     known = [each for each in await models.every(s) if each.created_at_us <= at_us]
     keys = [str(each.id) for each in known]
@@ -34,7 +34,7 @@ async def every(s: AsyncSession, at_us: int) -> list[ModelVersion]:
 
 
 async def find(s: AsyncSession, name: str, at_us: int) -> ModelVersion:
-    """By `ops@1.1.0`, by an alias of then (`ops@champion`), or by `ops`: its highest version.
+    """By `ops@1.1.0`, by an alias then (`ops@champion`), or by `ops`: its highest version.
 
     Raises:
         NotFound: there was none.

@@ -26,7 +26,7 @@ async def every(s: AsyncSession, at_us: int, *, prompt: str | None = None) -> li
 
 
 async def find(s: AsyncSession, name: str, at_us: int) -> PromptVersion:
-    """By `terse@3`, `terse@1.2.0`, `terse:production`, or `terse`, by the labels of then.
+    """By `terse@3`, `terse@1.2.0`, `terse:production`, or `terse`, by the labels then.
 
     Raises:
         NotFound: there was none.

@@ -18,7 +18,7 @@ from storage.upstreams import Upstream
 
 
 async def every(s: AsyncSession, at_us: int) -> list[Upstream]:
-    """All upstreams of then, by name."""
+    """The upstreams at that moment, by name."""
     found = [
         _upstream(entry)
         for entry in await entries.last(s, "upstream", at_us)
