@@ -16,7 +16,7 @@ def micro(typed: str) -> int:
     """Micro-units of an amount as it is typed: 2.50, 0.000021.
 
     Raises:
-        BadWord: it is no amount, is negative, or has more than six decimals.
+        BadWord: it is not an amount, is negative, or has more than six decimals.
     """
     try:
         amount = Decimal(typed) * _MICRO
@@ -37,7 +37,7 @@ def moment(typed: str, zone: str) -> int:
     Without an offset it is in the time zone of the costs.
 
     Raises:
-        BadWord: it is no time.
+        BadWord: it is not a time.
     """
     try:
         read = dt.datetime.fromisoformat(typed)

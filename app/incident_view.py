@@ -65,7 +65,7 @@ async def read(s: Session, id: int, now_us: int, price: config.Price | None = No
 
 
 async def read_at(s: Session, id: int, at_us: int, price: config.Price | None = None) -> View:
-    """An incident as far as it was at a past moment.
+    """An incident as it was at a past moment.
 
     Raises:
         NotFound: there is no such incident, or it had not been opened.

@@ -24,7 +24,7 @@ def parse(typed: str, now_us: int) -> int:
     A time without a date is the last one that there was: 23:50, typed at 00:10, was yesterday.
 
     Raises:
-        BadWord: it is no moment, or one in the future.
+        BadWord: it is not a time, or one in the future.
     """
     word = typed.strip()
     if ago := _AGO.fullmatch(word):
@@ -50,7 +50,7 @@ def coming(typed: str, now_us: int) -> int:
     A time without a date is the next one that there will be: 00:10, typed at 23:50, is tomorrow.
 
     Raises:
-        BadWord: it is no moment, or one in the past.
+        BadWord: it is not a time, or one in the past.
     """
     word = typed.strip()
     if word == "now":
@@ -77,7 +77,7 @@ def at(typed: str | None) -> int | None:
     """The moment of an option `--at`; None where it was not given.
 
     Raises:
-        BadWord: it is no moment, or one in the future.
+        BadWord: it is not a time, or one in the future.
     """
     return None if typed is None else parse(typed, clock.now_us())
 

@@ -123,7 +123,7 @@ async def read_at(s: Session, id: int, known: Sequence[Service], at_us: int) -> 
 
 
 async def tail(s: Session, limit: int, service: str | None, at_us: int | None) -> list[Rollout]:
-    """The newest rollouts, newest first, as they are or as far as they were at a past moment."""
+    """The newest rollouts, newest first, as they are or were at a past moment."""
     if at_us is None:
         return await rollouts.tail(s, limit, service=service)
     return await past_rollouts.tail(s, at_us, limit, service=service)

@@ -77,7 +77,7 @@ async def read(s: Session, home: Home, id: int, now_us: int) -> View:
 
 
 async def read_at(s: Session, home: Home, id: int, at_us: int) -> View:
-    """A run as far as it was at a past moment, without the live values, which are not recorded.
+    """A run as it was at a past moment, without the live values, which are not recorded.
 
     Raises:
         NotFound: there is no such run, or it had not begun.

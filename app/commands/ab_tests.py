@@ -84,7 +84,7 @@ async def show(
 
 
 async def _then(service: str, id: int | None, at_us: int, *, as_json: bool) -> None:
-    """A test as far as it was at a past moment."""
+    """A test as it was at a past moment."""
     async with session.reading() as s:
         view = await ab_test_view.read_at(s, await _test_at(s, service, id, at_us), at_us)
     terminal.show(view, ab_test_view.lines(view), as_json=as_json)

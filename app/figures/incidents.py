@@ -23,7 +23,7 @@ async def rows(s: Session, id: int, now_us: int, *, limit: int) -> snapshot.Inci
 
 
 async def rows_at(s: Session, id: int, at_us: int, *, limit: int) -> snapshot.Incidents:
-    """The same as far as they were at a past moment."""
+    """The same as they were at a past moment."""
     found = await past_incidents.tail(s, at_us, limit)
     chosen = next((each for each in found if each.id == id), found[0] if found else None)
     return snapshot.Incidents(
@@ -42,7 +42,7 @@ async def full(s: Session, id: int, now_us: int) -> snapshot.Incident:
 
 
 async def full_at(s: Session, id: int, at_us: int) -> snapshot.Incident:
-    """One incident as far as it was at a past moment.
+    """One incident as it was at a past moment.
 
     Raises:
         NotFound: there is no such incident, or it had not been opened.

@@ -28,7 +28,7 @@ _GRADED: Final = frozenset({"failed", "latency p50", "latency p95"})
 async def rows(
     s: Session, *, limit: int, at_us: int | None = None
 ) -> tuple[snapshot.ReplayRow, ...]:
-    """The newest replays, newest first; of a past moment as far as they were."""
+    """The newest replays, newest first; of a past moment as they were."""
     if at_us is None:
         found = await replays.tail(s, limit)
         counts = await replay_items.counts(s, [each.id for each in found])

@@ -44,7 +44,7 @@ async def full(s: Session, home: Home, id: int, now_us: int) -> snapshot.BookRun
 
 
 async def full_at(s: Session, home: Home, id: int, at_us: int) -> snapshot.BookRun:
-    """One run as far as it was at a past moment.
+    """One run as it was at a past moment.
 
     Raises:
         NotFound: there is no such run, or it had not begun.

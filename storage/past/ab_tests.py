@@ -1,4 +1,4 @@
-"""A/B tests as far as they were at a past moment, by their events. Imported by `app`.
+"""A/B tests as they were at a past moment, by their events. Imported by `app`.
 
 What had been counted by then is not recorded: only a test that had ended has the figures that it
 ended with.

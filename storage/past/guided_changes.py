@@ -1,4 +1,4 @@
-"""Rollouts and A/B tests as far as they were at a past moment, by their events.
+"""Rollouts and A/B tests as they were at a past moment, by their events.
 
 Imported by the modules of `storage.past` of these nouns.
 """

@@ -1,4 +1,4 @@
-"""Incidents as far as they were at a past moment, by the ledger. Imported by `app`."""
+"""Incidents as they were at a past moment, by the ledger. Imported by `app`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Intents as far as they were at a past moment. Imported by `app`."""
+"""Intents as they were at a past moment. Imported by `app`."""
 
 from __future__ import annotations
 

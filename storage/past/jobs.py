@@ -1,4 +1,4 @@
-"""Jobs as far as they were at a past moment, by the ledger; how far each was is not recorded.
+"""Jobs as they were at a past moment, by the ledger; how far each was is not recorded.
 
 Jobs that ended are deleted after `jobs_days`. Imported by `app`.
 """

@@ -1,4 +1,4 @@
-"""Replays as far as they were at a past moment: items that were answered later had no answer.
+"""Replays as they were at a past moment: items that were answered later had no answer.
 
 Items are deleted with the texts that they compare. Imported by `app`.
 """

@@ -1,4 +1,4 @@
-"""One request as far as it was known at a past moment. Imported by `app`."""
+"""One request as it was known at a past moment. Imported by `app`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rollouts as far as they were at a past moment, by their events. Imported by `app`."""
+"""Rollouts as they were at a past moment, by their events. Imported by `app`."""
 
 from __future__ import annotations
 

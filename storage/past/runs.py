@@ -1,4 +1,4 @@
-"""Runs of runbooks as far as they were at a past moment, by the ledger and their timelines.
+"""Runs of runbooks as they were at a past moment, by the ledger and their timelines.
 
 What a step that had not ended saw since is left out. Imported by `app`.
 """
