@@ -1,6 +1,6 @@
 """The client of the node's control socket: hand in intents and wait for their outcome.
 
-One JSON object per line, each way, over a Unix socket; the kernel tells the node who asks. Never
+The kernel tells the node who asks; `exchange` sends a request and receives its answer. Never
 decides and never writes to the store. Imported by `app` and `runbooks`.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
 import time
 import uuid
 from collections.abc import Mapping
@@ -17,11 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from storage import errors
-from storage.control_socket import nudges
+from storage.control_socket import exchange, nudges
+from storage.control_socket.exchange import LINE_LIMIT
 from storage.errors import ControlSocketError, NodeIsDown, NotAllowed, Refused, Unanswered
-from storage.home import access, lock
-from storage.home import paths as homes
+from storage.home import lock
 from storage.home.paths import Home
 
 if TYPE_CHECKING:  # asking at the control socket needs no database
@@ -29,18 +27,12 @@ if TYPE_CHECKING:  # asking at the control socket needs no database
     from storage.store import Store
 
 __all__ = [
-    "Accepted", "ControlSocketError", "NodeIsDown", "NotAllowed", "Person", "Refused",
+    "LINE_LIMIT", "Accepted", "ControlSocketError", "NodeIsDown", "NotAllowed", "Person", "Refused",
     "Unanswered", "ask", "new_key", "preview", "state", "stop", "wait", "who",
 ]  # fmt: skip
 
-LINE_LIMIT: Final = 1024 * 1024
-ANSWER_S: Final = 15.0
 OUTCOME_S: Final = 5.0
-CROWD_S: Final = 10.0  # how long a busy control socket is tried
-MISSING_S: Final = 1.5  # how long a running node without a control socket is tried
 _LOOK_S: Final = 0.25
-_RETRY_S: Final = 0.05
-_RECEIVE: Final = 65_536
 _serial: Final = iter(range(1_000_000_000))
 
 
@@ -96,7 +88,7 @@ async def ask(
     if confirm:
         asked["confirm"] = confirm
     try:
-        said = await _ask(home, asked)
+        said = await exchange.answer(home, asked)
     except Unanswered:
         said = await _outcome(home, key, on_behalf_of)
     return Accepted(int(said["intent"]), str(said["actor"]), str(said["role"]))
@@ -113,7 +105,7 @@ async def _outcome(home: Home, key: str, on_behalf_of: int | None) -> dict[str, 
     if on_behalf_of is not None:
         asked["on_behalf_of"] = on_behalf_of
     try:
-        said = await _ask(home, asked, answer_s=OUTCOME_S)
+        said = await exchange.answer(home, asked, answer_s=OUTCOME_S)
     except (Unanswered, NodeIsDown) as error:
         raise Unanswered(
             "The node did not answer, and it is not known whether it stored the request; "
@@ -157,7 +149,7 @@ async def preview(
         Unanswered: the node did not answer in time; nothing was changed.
     """
     arguments = {"prompt_id": prompt_id, "variables": dict(variables), "model": model, "user": user}
-    said = await _ask(home, {"do": "preview", "arguments": arguments})
+    said = await exchange.answer(home, {"do": "preview", "arguments": arguments})
     said.pop("ok", None)
     return said
 
@@ -169,10 +161,10 @@ async def stop(home: Home, *, reason: str = "") -> None:
         Unanswered: it did not answer; it may stop all the same.
     """
     try:
-        await _ask(home, {"do": "stop", "reason": reason})
+        await exchange.answer(home, {"do": "stop", "reason": reason})
     except Unanswered as error:
         raise Unanswered(
-            f"{_node(home)} did not answer, and it is not known whether it will stop; "
+            f"{exchange.node(home)} did not answer, and it is not known whether it will stop; "
             "`paddock status` shows whether it still runs."
         ) from error
 
@@ -183,7 +175,7 @@ async def backed_up(home: Home, to: str, *, reason: str = "") -> None:
     Raises:
         StorageError: it did not record it; the message says why.
     """
-    await _ask(home, {"do": "backup", "target": to, "reason": reason})
+    await exchange.answer(home, {"do": "backup", "target": to, "reason": reason})
 
 
 async def wait(store: Store, intent_id: int, timeout_s: float) -> Intent:
@@ -217,7 +209,7 @@ def _listener_name() -> str:
 async def _question(home: Home, do: str) -> dict[str, Any]:
     """A request that is safe to repeat: a node that does not answer it is as good as down."""
     try:
-        return await _ask(home, {"do": do})
+        return await exchange.answer(home, {"do": do})
     except Unanswered as error:
         holder = lock.holder(home.lock)
         advice = (
@@ -225,100 +217,4 @@ async def _question(home: Home, do: str) -> dict[str, Any]:
             if holder is None
             else f"if it stays so, end it with `kill -9 {holder}` and start `paddock serve`"
         )
-        raise NodeIsDown(f"{_node(home, holder)} does not answer; {advice}.") from error
-
-
-def _node(home: Home, holder: int | None = None) -> str:
-    """The node in a sentence, with its process if that is known."""
-    holder = holder or lock.holder(home.lock)
-    return f"The node of {home.root}" + (f" (process {holder})" if holder else "")
-
-
-async def _ask(
-    home: Home, asked: Mapping[str, Any], answer_s: float | None = None
-) -> dict[str, Any]:
-    """One request and its answer.
-
-    Raises:
-        NodeIsDown: it was not sent. Unanswered: it was sent, and no answer came.
-    """
-    try:
-        line = msgspec.json.encode(asked) + b"\n"
-    except (TypeError, UnicodeEncodeError) as error:
-        raise Refused(f"This cannot be sent to the node: {error}") from error
-    if len(line) > LINE_LIMIT:
-        raise Refused("The request is larger than 1 MiB; send less at once.")
-    try:
-        async with asyncio.timeout(ANSWER_S if answer_s is None else answer_s):
-            said = await _answered(home, line)
-    except PermissionError as error:
-        raise NotAllowed(str(access.closed(home))) from error
-    except (OSError, msgspec.DecodeError) as error:
-        raise Unanswered(f"The node of {home.root} does not answer.") from error
-    if said.get("ok"):
-        return said
-    raise _refusal(said.get("error") or {})
-
-
-async def _answered(home: Home, line: bytes) -> dict[str, Any]:
-    """Retry while the control socket is busy, or missing although the node runs."""
-    now = time.monotonic()
-    until, missing_until = now + CROWD_S, now + MISSING_S
-    while True:
-        try:
-            said = msgspec.json.decode(await _exchange(home, line), type=dict[str, Any])
-            busy = (said.get("error") or {}).get("code") == "busy"
-            if not busy or time.monotonic() > until:
-                return said
-        except BlockingIOError:  # its backlog is full
-            pass
-        except errors.Busy:
-            if time.monotonic() > missing_until:
-                raise
-        await asyncio.sleep(_RETRY_S)
-
-
-async def _exchange(home: Home, line: bytes) -> bytes:
-    """The answer to one line.
-
-    A node that is busy says so and closes the connection, perhaps before the line was written.
-    asyncio's streams drop what was received when a write fails; a socket does not.
-    """
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.setblocking(False)
-        try:
-            with homes.short(home.control_socket) as address:
-                connection.connect(address)  # a Unix socket connects at once or not at all
-        except (PermissionError, BlockingIOError):
-            raise
-        except OSError as error:
-            raise _unreachable(home) from error
-        loop = asyncio.get_running_loop()
-        with contextlib.suppress(ConnectionError):
-            await loop.sock_sendall(connection, line)
-        answer = bytearray()
-        while part := await loop.sock_recv(connection, _RECEIVE):
-            answer += part
-            if b"\n" in part or len(answer) > 2 * LINE_LIMIT:
-                break
-        return bytes(answer)
-
-
-def _unreachable(home: Home) -> errors.StorageError:
-    holder = lock.holder(home.lock)
-    if holder is None:
-        return NodeIsDown(f"The node of {home.root} is not running; start it with `paddock serve`.")
-    return errors.Busy(
-        f"{_node(home, holder)} runs, but its control socket is not there: it is starting, or the "
-        "file was removed and is made again within a second. Try again."
-    )
-
-
-def _refusal(error: Mapping[str, Any]) -> errors.StorageError:
-    message = str(error.get("message") or "The node refused and did not say why.")
-    kinds = {
-        "not_allowed": NotAllowed,
-        "store_unavailable": errors.Unavailable,
-        "busy": errors.Busy,
-    }
-    return kinds.get(str(error.get("code")), Refused)(message)
+        raise NodeIsDown(f"{exchange.node(home, holder)} does not answer; {advice}.") from error

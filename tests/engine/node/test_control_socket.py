@@ -22,6 +22,7 @@ from engine.node.control_socket import PER_USER, ControlSocket
 from storage import errors, intents, keys, ledger
 from storage import store as stores
 from storage.control_socket import client as client
+from storage.control_socket import exchange
 from storage.home import access, clock, config, lock
 from storage.home import paths as homes
 from storage.home.paths import Home
@@ -227,7 +228,7 @@ async def test_a_removed_socket_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also when a file or a directory is in its place; who is connected stays connected."""
-    monkeypatch.setattr(client, "MISSING_S", 20.0)
+    monkeypatch.setattr(exchange, "MISSING_S", 20.0)
     home = homes.make(Home(tmp_path / "home"))
     async with listening(home.root) as node, held(home):
         path = node.home.control_socket

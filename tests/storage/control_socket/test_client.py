@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from storage import errors, intents
-from storage.control_socket import client, nudges
+from storage.control_socket import client, exchange, nudges
 from storage.home import lock
 from storage.home import paths as homes
 from storage.home.paths import Home
@@ -125,7 +125,7 @@ async def test_a_refusal_comes_with_the_nodes_words(
     home: Home, code: str, expected: type[errors.StorageError], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each code is an error of its own kind; so is a control socket that stays busy."""
-    monkeypatch.setattr(client, "CROWD_S", 0.0)
+    monkeypatch.setattr(exchange, "CROWD_S", 0.0)
     async with node(home, {"ok": False, "error": {"code": code, "message": "not now"}}):
         with pytest.raises(expected, match="not now"):
             await client.ask(home, "services.undo", "support", {})
@@ -190,7 +190,7 @@ async def test_a_node_whose_socket_was_removed_is_not_called_down(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The process that holds the lock runs: it is named, and the request is not called lost."""
-    monkeypatch.setattr(client, "MISSING_S", 0.0)
+    monkeypatch.setattr(exchange, "MISSING_S", 0.0)
     descriptor = lock.take(home.lock)
     try:
         with pytest.raises(errors.Busy, match=rf"process {os.getpid()}\) runs"):
@@ -209,7 +209,7 @@ async def test_a_socket_that_comes_back_is_waited_for(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A running node binds it again within a second; a command does not fail for that."""
-    monkeypatch.setattr(client, "MISSING_S", 20.0)
+    monkeypatch.setattr(exchange, "MISSING_S", 20.0)
     descriptor = lock.take(home.lock)
     try:
         asking = asyncio.create_task(client.who(home))
