@@ -54,7 +54,7 @@ def restore(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Make a backup the store of this box; the store that it replaces is set aside.
+    """Replace the store with a backup; the current store is set aside.
 
     Model files that the restored store does not name are kept for a week, secrets for a day.
     """

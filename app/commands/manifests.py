@@ -31,7 +31,7 @@ def apply(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Make services what a manifest says; those that it does not name stay as they are.
+    """Make services match a manifest; those that it does not name stay as they are.
 
     Each service changes as a whole or not at all. Applying the same manifest again changes nothing.
     """
@@ -44,7 +44,7 @@ def apply(
 
 
 def diff(file: File, as_json: options.Json = False) -> None:
-    """What applying a manifest would change; the exit code is 1 if anything would."""
+    """Show what applying a manifest would change; the exit code is 1 if anything would."""
     changes = terminal.run(_changes(read(file)))
     _show(changes, as_json=as_json)
     if not all(change.nothing for change in changes):
@@ -56,7 +56,7 @@ def export(
         list[str] | None, typer.Argument(metavar="[SERVICE]...", help="All when omitted.")
     ] = None,
 ) -> None:
-    """Services as a manifest, which `apply` makes the same of here or on another box."""
+    """Print services as a manifest, which `apply` reproduces here or on another box."""
     terminal.say(terminal.run(_export(names or [])).rstrip("\n"))
 
 
