@@ -29,7 +29,8 @@ Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How 
 def together(command: Command) -> Command:
     """Have a command take one parameter, a dataclass, as options: one for each of its fields."""
     hints = get_type_hints(command, include_extras=True)
-    name, kind = next((name, hint) for name, hint in hints.items() if is_dataclass(hint))
+    name = next(name for name, hint in hints.items() if is_dataclass(hint))
+    kind = hints[name]
     of_fields = get_type_hints(kind, include_extras=True)
     shared = [
         inspect.Parameter(

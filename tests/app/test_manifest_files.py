@@ -142,7 +142,7 @@ ONE = "[services.a.release]\nmodel = 'm'\n"
         ("[services.a.release]\nsampling = {temperature = -1}\n", "sampling.temperature"),
         ("[service.a]\n", "unknown keys: service"),
         (f"{ONE}[services.a.rollout]\nstrategy = 'bold'\n", "services.a: rollout.strategy"),
-        (f"{ONE}[services.a.rollout]\nto = 'r2'\n", "services.a.rollout: to is not known"),
+        (f"{ONE}[services.a.rollout]\nto = 'r2'\n", "services.a.rollout: to is unknown"),
         (
             f"{ONE}[services.a.rollout]\nsteps = ['5', 'x']\n",
             "services.a.rollout: 'x' is not a step",

@@ -139,8 +139,7 @@ def parse(name: str, raw: Mapping[str, Any]) -> Any:
     try:
         return msgspec.convert(dict(raw), verb.arguments)
     except msgspec.ValidationError as error:
-        what, at, where = str(error).rpartition(" - at `")
-        field = where.removesuffix("`").removeprefix("$").removeprefix(".")
-        raise BadArguments(
-            f"{name}: {field}: {what}." if at and field else f"{name}: {what or error}."
-        ) from error
+        what, *places = str(error).split(" - at `")  # the inner place first
+        parts = (each.removesuffix("`").removeprefix("$").removeprefix(".") for each in places)
+        field = ".".join(each for each in reversed([*parts]) if each)
+        raise BadArguments(f"{name}: {field}: {what}." if field else f"{name}: {what}.") from error

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import snapshot, words
-from app.commands import status
+from app import snapshot, status_lines, words
 from app.screens import pulse
 from app.snapshot import Load, Node
 from app.widgets import machine, palette
@@ -240,7 +239,9 @@ def test_a_gpu_that_tells_little_is_dashes(count: int) -> None:
     assert "0 W" not in drawn
     assert "%" not in drawn
     up = snapshot.Header(host="box01", person=snapshot.Person(name="sara"), node=snapshot.Node.UP)
-    text = status.lines(up, dataclasses.replace(EMPTY, machine=host), Home(Path("/nowhere")), "")
+    text = status_lines.lines(
+        up, dataclasses.replace(EMPTY, machine=host), Home(Path("/nowhere")), ""
+    )
     (row, *_) = [each for each in text if each.startswith("GPU 0")]
     assert row.endswith("– of – W   – °C")
     assert "%" not in row

@@ -129,7 +129,7 @@ async def test_who_is_shut_out_learns_what_to_do(
     """Whatever they try to read: the store, the config; the control socket says so by itself."""
     home = store.home
     monkeypatch.setattr(os, "access", lambda path, _: path not in {home.root, home.database})
-    with pytest.raises(errors.Closed, match=f"Only {ME} may look"):
+    with pytest.raises(errors.Closed, match=f"Only {ME} may read"):
         await stores.open(home, readonly=True)
     with pytest.raises(errors.Closed, match=r"`group` under \[people\]"):
         config.load(home)
