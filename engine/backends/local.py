@@ -97,6 +97,13 @@ class LocalBackend:
 
     async def spelled(self, release: Release, tokens: Sequence[int], within_s: float) -> Tokens:
         """As `protocol.Tokeniser.spelled`."""
+        room = self._fleet.pool(release).context_tokens
+        if room and len(tokens) > room:
+            raise failures.Invalid(
+                f"there are {len(tokens)} tokens, and the context holds {room}",
+                code="context_length_exceeded",
+                param="tokens",
+            )
         asked = wire.Detokenise(0, release.adapter, tuple(tokens), int(within_s * 1e6))
         try:
             return await self._tokens(release, asked, Text(()))
