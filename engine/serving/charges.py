@@ -43,11 +43,13 @@ def account(scheduler: Scheduler, plan: Plan, busy_us: int) -> None:
     scale = min(1.0, usual / busy_us) if busy_us else 1.0
     top = min([row.sequence.class_ for row in plan.rows])
     _charge(scheduler, plan, parts, scale, top)
-    answers = busy_us
+    answers, cached = busy_us, 0
     if plan.prefill:
         rows = zip(plan.rows, parts, strict=True)
         answers = sum(part for row, part in rows if row.sequence.decoding)
-    scheduler.rates.step((busy_us - answers, plan.prefill), (answers, plan.decode))
+        begun = (row for row in plan.rows if row.start == row.sequence.cached)
+        cached = sum(row.start for row in begun if not row.sequence.decoding)
+    scheduler.rates.step((busy_us - answers, plan.prefill), (answers, plan.decode), cached)
     cost.observe(plan.decode, plan.prefill, busy_us)
     if plan.contended:
         _credit(scheduler, plan, parts, busy_us, top)

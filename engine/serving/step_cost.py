@@ -121,20 +121,26 @@ def shares(total_us: int, weights: Many[float]) -> list[int]:
 class Rates:
     """What requests took lately: time per token, all of a step's included, and their sizes.
 
-    `prompt_us` and `completion_us` are per token, `request_us` per request; `completion` is the
-    mean length of an answer. All None before there was one.
+    `prompt_us` and `completion_us` are per token that was computed, `request_us` per request;
+    `completion` is the mean length of an answer. All None before there was one.
     """
 
     def __init__(self) -> None:
         """Nothing was measured yet."""
         self._prompt = _Ratio()
+        self._whole = _Ratio()
         self._completion = _Ratio()
         self._request = Average()
         self._length = Average()
 
-    def step(self, prompt: tuple[int, int], completion: tuple[int, int]) -> None:
-        """A step spent (microseconds, tokens) on prompts and on answers."""
-        self._prompt.add(*prompt)
+    def step(self, prompt: tuple[int, int], completion: tuple[int, int], cached: int = 0) -> None:
+        """A step spent (microseconds, tokens) on prompts and on answers.
+
+        The prompts that it began had so many `cached` tokens in memory.
+        """
+        time_us, tokens = prompt
+        self._prompt.add(time_us, tokens)
+        self._whole.add(time_us, tokens + cached)
         self._completion.add(*completion)
 
     def ended(self, busy_us: int, completion_tokens: int) -> None:
@@ -146,6 +152,11 @@ class Rates:
     def prompt_us(self) -> float | None:
         """Microseconds for each prompt token."""
         return self._prompt.value
+
+    @property
+    def whole_prompt_us(self) -> float | None:
+        """Microseconds for each token of prompts, those included that were in memory."""
+        return self._whole.value
 
     @property
     def completion_us(self) -> float | None:

@@ -131,13 +131,16 @@ def _waiting(scheduler: Scheduler, tenant: Tenant) -> tuple[int, float]:
 
 
 def _work_us(scheduler: Scheduler, backlog: Backlog) -> float:
-    """What waiting sequences will take, each as long an answer as usual, or its limit."""
+    """What waiting sequences will take, each as long an answer as usual, or its limit.
+
+    As much of their prompts is expected to be in memory as of those that began lately.
+    """
     if not backlog.count:
         return 0.0
     rates = scheduler.rates
     usual = rates.completion
     limit = backlog.max_tokens / backlog.count
     answer = limit if usual is None else min(usual, limit)
-    return backlog.prompt_tokens * (rates.prompt_us or 0.0) + backlog.count * answer * (
+    return backlog.prompt_tokens * (rates.whole_prompt_us or 0.0) + backlog.count * answer * (
         rates.completion_us or 0.0
     )

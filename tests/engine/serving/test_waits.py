@@ -100,6 +100,25 @@ def test_alone_such_answers_would_have_been_late() -> None:
     assert {refusal.code for refusal in one.refusals.values()} == {"deadline"}
 
 
+def test_prompts_ahead_that_are_in_memory_keep_nobody_out() -> None:
+    """A few tokens of each are computed, in steps that take little longer for more of them."""
+    one = box(queue_limit=10_000, queue_tokens_limit=10_000_000)
+    shared = tuple(range(1, 901))
+
+    def ask(count: int) -> list[Sequence]:
+        return [
+            one.submit(Arrival(tokens=(*shared, n), wants=1, limit=1, patience_us=SECOND_US))
+            for n in range(1000, 1000 + count)
+        ]
+
+    ask(100)
+    one.replay([], {})
+    asked = ask(400)
+    one.replay([], {})
+    assert not one.refusals
+    assert max(map(_wait, asked)) < SECOND_US
+
+
 @pytest.mark.parametrize("warm", [False, True])
 @pytest.mark.parametrize("wants", [5, 60])
 def test_forty_clients_that_obey_are_answered_by_a_queue_of_two(wants: int, warm: bool) -> None:
