@@ -25,15 +25,14 @@ _TO_FUNCTION: Final = "<|channel|>commentary<|message|>"
 
 @dataclass(frozen=True, slots=True)
 class Forced:
-    """`prefix` ends the prompt; `schema` is that of one call, as JSON.
+    """`prefix` ends the prompt, `family` reads the answer, after `begun`, the end of the prefix.
 
-    `family` reads the answer, after `begun`, which is the end of the prefix. `grammar` is what
-    follows it, in Lark, and `trial` the same for a vocabulary without the model's control tokens.
+    `grammar` is what follows it, in Lark, and `trial` the same for a vocabulary without the model's
+    control tokens.
     """
 
     prefix: str
     begun: str
-    schema: str
     family: Family
     grammar: str
     trial: str
@@ -63,7 +62,7 @@ def of(
         return f"start: call{_again(own, known) if several else ''}\ncall: %json {schema}\n"
 
     return Forced(
-        prefix + begun, begun, schema, _reading(family, own), grammar(controls or {}), grammar({})
+        prefix + begun, begun, _reading(family, own), grammar(controls or {}), grammar({})
     )
 
 
@@ -83,7 +82,7 @@ def either(family: Family, tools: Schemas, *, several: bool, controls: Controls)
         again = _again(own, known) if several else ""
         return f"start: {opened}call{again or end}\ncall: %json {schema}\n"
 
-    return Forced("", "", schema, _reading(family, own), grammar(controls), grammar({}))
+    return Forced("", "", _reading(family, own), grammar(controls), grammar({}))
 
 
 def _reading(family: Family, own: JsonCalls) -> Family:

@@ -53,14 +53,11 @@ class _Tokens:
         return list(text.encode() if isinstance(text, str) else text)
 
 
-def tokenizer() -> llguidance.LLTokenizer:
-    """A tokenizer over single bytes; token 256 is the end."""
-    wrapped = llguidance.TokenizerWrapper(_Tokens(()))
-    return llguidance.LLTokenizer(wrapped, eos_token=[_END], slices=[])
-
-
 def usual() -> llguidance.LLTokenizer:
-    """One with as many tokens as a model has: pairs of characters, syllables, numbers, runs."""
+    """A tokenizer with as many tokens as a model has, token 256 the end.
+
+    Besides bytes they are pairs of characters, syllables, numbers and runs.
+    """
     letters, printed = string.ascii_lowercase, string.printable
     syllables = ("".join(each) for each in itertools.product(letters, repeat=3))
     others = itertools.chain(

@@ -13,6 +13,7 @@ from engine.execution.job import CallDelta, Chat, Message, Tool
 from engine.serving import wire
 from engine.serving.constraints import check
 from tests.engine.execution import jobs
+from tests.engine.serving.constraints import walks
 
 TOOL = Tool("weather", None, {"type": "object"})
 PROMPT = (wire.Segment("<|im_start|>assistant\n", special=True),)
@@ -129,7 +130,7 @@ def test_a_strict_tool_is_tried_without_control_tokens_or_refused_by_its_name() 
     held = of({"type": "object"})
     assert held.trial is not None
     assert held.trial != held.constraint
-    assert check.fault(held.trial, check.tokenizer()) is None
+    assert check.fault(held.trial, walks.tokens()) is None
     said = "arguments of tool weather cannot .*: anyOf of an object; leave strict out"
     with pytest.raises(failures.Invalid, match=said) as refused:
         of({"anyOf": [{"type": "object"}]})

@@ -20,15 +20,21 @@ from tests.engine.chat_syntax.test_parser import FAMILIES, SHOWN
 BYTES = LLTokenizer("byte")
 
 
-def holds(schema: str, text: str) -> bool:
-    """Whether a text is all of what a schema describes."""
-    matcher = LLMatcher(BYTES, LLMatcher.grammar_from_lark(f"start: %json {schema}"), log_level=0)
+def schema(call: forced.Forced) -> str:
+    """That of one call, as JSON."""
+    return call.grammar.rpartition("\ncall: %json ")[2]
+
+
+def holds(call: forced.Forced, text: str) -> bool:
+    """Whether a text is one call."""
+    lark = f"start: %json {schema(call)}"
+    matcher = LLMatcher(BYTES, LLMatcher.grammar_from_lark(lark), log_level=0)
     return all(map(matcher.consume_token, text.encode())) and matcher.is_accepting()
 
 
-def one_of(schema: str, name: str, arguments: Any) -> str:
-    """The object that a schema describes for a tool."""
-    for option in json.loads(schema)["anyOf"]:
+def one_of(call: forced.Forced, name: str, arguments: Any) -> str:
+    """The object that calls a tool."""
+    for option in json.loads(schema(call))["anyOf"]:
         key, of = option["required"]
         if option["properties"][key]["const"] == name:
             return json.dumps({key: name, of: arguments})
@@ -40,14 +46,14 @@ def test_what_a_grammar_holds_a_model_to_is_read_as_a_call(name: str) -> None:
     """In each family, after what the prompt has begun; nothing else can be written."""
     family = FAMILIES[name]
     call = forced.of(family, TOOLS, thinking=False)
-    text = one_of(call.schema, "get_weather", {"city": "Rome", "days": 3})
-    assert holds(call.schema, text)
+    text = one_of(call, "get_weather", {"city": "Rome", "days": 3})
+    assert holds(call, text)
     said = parsed(call.family, text, begun=call.begun, one=True)
     assert said.made == [("get_weather", {"city": "Rome", "days": 3})]
     assert (said.content, said.reasoning) == ("", "")
-    assert not holds(call.schema, one_of(call.schema, "get_weather", {"city": 5}))
-    assert not holds(call.schema, text.replace("get_weather", "other"))
-    assert not holds(call.schema, text.replace(": ", " : "))  # it would fill its answer with them
+    assert not holds(call, one_of(call, "get_weather", {"city": 5}))
+    assert not holds(call, text.replace("get_weather", "other"))
+    assert not holds(call, text.replace(": ", " : "))  # it would fill its answer with them
     compiled = grammars.compiled(BYTES, wire.Constraint("grammar", call.grammar))
     assert not all(map(compiled.consume_token, text.replace(": ", " : ").encode()))
 
@@ -59,21 +65,21 @@ def test_a_model_continues_after_its_own_mark() -> None:
     assert not parser.opens(FAMILIES["hermes"], "<think>" + hermes.prefix)
     llama = forced.of(FAMILIES["llama"], TOOLS, thinking=False)
     assert llama.prefix == ""
-    assert json.loads(llama.schema)["anyOf"][0]["required"] == ["name", "parameters"]
+    assert json.loads(schema(llama))["anyOf"][0]["required"] == ["name", "parameters"]
 
 
 def test_what_a_schema_refers_to_moves_with_it() -> None:
     """`$defs` of a tool's schema are found within the schema of the call."""
-    schema = {
+    tool = {
         "type": "object",
         "properties": {"at": {"$ref": "#/$defs/place"}, "$ref": {"type": "integer"}},
         "required": ["at"],
         "$defs": {"place": {"type": "object", "properties": {"up": {"$ref": "#/$defs/place"}}}},
     }
-    call = forced.of(FAMILIES["hermes"], {"f": {"type": "object"}, "g": schema}, thinking=False)
-    assert holds(call.schema, one_of(call.schema, "g", {"at": {"up": {"up": {}}}}))
-    assert not holds(call.schema, one_of(call.schema, "g", {"at": {"up": 5}}))
-    assert holds(call.schema, one_of(call.schema, "f", {"any": ["thing"]}))
+    call = forced.of(FAMILIES["hermes"], {"f": {"type": "object"}, "g": tool}, thinking=False)
+    assert holds(call, one_of(call, "g", {"at": {"up": {"up": {}}}}))
+    assert not holds(call, one_of(call, "g", {"at": {"up": 5}}))
+    assert holds(call, one_of(call, "f", {"any": ["thing"]}))
 
 
 def accepts(grammar: wire.Constraint, text: str) -> bool:
@@ -87,8 +93,8 @@ def test_several_calls_may_be_made_one_after_the_other(name: str) -> None:
     """Between the marks of the family, or as objects alone; all of them are read."""
     call = forced.of(FAMILIES[name], TOOLS, thinking=False, several=True)
     grammar = wire.Constraint("grammar", call.grammar)
-    first = one_of(call.schema, "get_weather", {"city": "Rome", "days": 3})
-    second = one_of(call.schema, "get_time", {"city": "Oslo"})
+    first = one_of(call, "get_weather", {"city": "Rome", "days": 3})
+    second = one_of(call, "get_time", {"city": "Oslo"})
     own = call.family.calls
     assert isinstance(own, JsonCalls)
     marked = f"\n{own.close}\n{own.opens[0]}\n" if own.close and call.begun else "\n"
@@ -148,5 +154,5 @@ def test_arguments_are_an_object_where_a_schema_does_not_say_so() -> None:
     """As in `{"properties": …}` alone."""
     call = forced.of(FAMILIES["hermes"], {"f": {"properties": {}}, "g": None}, thinking=False)
     for name in ("f", "g"):
-        assert holds(call.schema, one_of(call.schema, name, {}))
-        assert not holds(call.schema, one_of(call.schema, name, 5))
+        assert holds(call, one_of(call, name, {}))
+        assert not holds(call, one_of(call, name, 5))

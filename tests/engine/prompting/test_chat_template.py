@@ -57,6 +57,14 @@ async def test_the_ggufs_template_is_used_and_chatml_without_one(template: Make)
     assert segment.text == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
 
 
+async def test_a_worker_says_which_ids_its_control_tokens_have() -> None:
+    """Grammars of calls name them by these."""
+    hello = wire.Hello(
+        1, "", "", ("CPU",), 64, 4, 100, "", "", "", ("<a>", "b"), ("",), {}, control_ids=(7, 9)
+    )
+    assert ChatTemplate.of(hello, Renderer(processes=1)).controls == {"<a>": 7, "b": 9}
+
+
 async def test_a_template_that_refuses_is_the_callers_matter(template: Make) -> None:
     """So is one that fails for these messages: it has rendered others."""
     alternating = "{% if messages | length > 2 %}{{ raise_exception('must alternate') }}{% endif %}"

@@ -9,6 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.serving import tokens, wire
+from engine.serving.constraints import grammars
+from engine.serving.constraints.begun import PartMatcher
+from engine.serving.llama import constraint_tokens
 from engine.serving.llama.model import Model
 from engine.serving.llama.vocabulary import Vocabulary
 from tests import home_fixtures
@@ -59,6 +62,29 @@ def test_without_bos_a_text_keeps_the_one_that_it_spells(spm: Vocabulary) -> Non
 
     assert told("<s>old", bos=False) == told("<s>old", bos=True) == told("old", bos=True)
     assert told("old", bos=False) == told("old", bos=True)[1:]
+
+
+@pytest.mark.parametrize("kind", ["spm", "bpe"])
+def test_a_grammar_names_a_control_token_by_its_id(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    """And begins within a text, to which no vocabulary adds a space there."""
+    vocabulary: Vocabulary = request.getfixturevalue(kind)
+    control = min(set(vocabulary.controls.values()) - vocabulary.ends)
+    tokenizer = constraint_tokens.tokenizer(vocabulary)
+    lark = f'start: "new" LINE "{{" <[{control}]> "}}"\nLINE: "\\n"\n'
+    compiled = grammars.compiled(tokenizer, wire.Constraint("grammar", lark))
+    before, brace, wrong = map(vocabulary.tokenise_continuation, ("old new{", "}", "x"))
+    for last in (control, *wrong):
+        part = PartMatcher(compiled, tokenizer, wire.Begins((r"old (?P<name>\w+)(?!\w)",)))
+        for token in before:
+            part.push(token, vocabulary.raw(token))
+        assert part.active
+        part.push(last, vocabulary.raw(last))
+        assert bool(part.fault) == (last != control)
+        if not part.fault:
+            part.push(brace[-1], b"}")
+            assert not part.active
 
 
 def test_no_more_tokens_are_spelled_than_a_context_holds(bpe: Vocabulary) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from llguidance import LLTokenizer
 
-from engine.serving.constraints import check, grammars
+from engine.serving.constraints import grammars
 from engine.serving.constraints.compiler import Compiler
 from engine.serving.constraints.masks import Masks, Matcher
 from tests.engine.serving.constraints import walks
@@ -16,7 +16,7 @@ END = 256
 
 def matchers(*expressions: str) -> list[Matcher]:
     """At the beginning of these expressions."""
-    tokens = check.tokenizer()
+    tokens = walks.tokens()
     return [
         Matcher(grammars.compiled(tokens, walks.constraint("regex", each))) for each in expressions
     ]
@@ -79,7 +79,7 @@ def test_the_vocabulary_is_read_before_anything_waits_for_a_constraint() -> None
 
     def make() -> LLTokenizer:
         made.append(True)
-        return check.tokenizer()
+        return walks.tokens()
 
     compiler = Compiler(make)
     assert made == [True]
@@ -89,7 +89,7 @@ def test_the_vocabulary_is_read_before_anything_waits_for_a_constraint() -> None
 
 def test_what_comes_before_the_end_of_the_reasoning_is_free() -> None:
     """The mark may be cut into tokens anywhere."""
-    compiled = grammars.compiled(check.tokenizer(), walks.constraint("regex", "ab"))
+    compiled = grammars.compiled(walks.tokens(), walks.constraint("regex", "ab"))
     matcher = Matcher(compiled, "</think>\n\n")
     for raw in (b"so <", b"/thi", b"nk"):
         matcher.push(0, raw)
@@ -103,7 +103,7 @@ def test_what_comes_before_the_end_of_the_reasoning_is_free() -> None:
 
 def test_the_reasoning_may_open_instead_of_the_first_token() -> None:
     """Then it is free until its end; without it the text begins at once, and it opens no more."""
-    compiled = grammars.compiled(check.tokenizer(), walks.constraint("regex", "ab"))
+    compiled = grammars.compiled(walks.tokens(), walks.constraint("regex", "ab"))
     many = [Matcher(compiled, "</t>", ord("<")) for _ in range(2)]
     masks = Masks(V, 2)
     for matcher in many:
