@@ -12,7 +12,7 @@ import msgspec
 
 from engine.backends.parsed_text import ParsedText
 from engine.execution import failures
-from engine.execution.job import Delta, Finished
+from engine.execution.job import Delta, Finished, Prefilled
 from engine.serving import wire
 
 
@@ -27,6 +27,9 @@ class Run(Protocol):
 
     def instance_of(self, id: int) -> str:
         """The instance that computes a sequence."""
+
+    def prefilled(self, event: Prefilled) -> None:
+        """The prompt of a choice was computed."""
 
     def extend(self, delta: Delta) -> None:
         """New text of a choice."""
@@ -87,6 +90,9 @@ class LocalChoice:
 
     def delta(self, delta: wire.Delta, at_us: int) -> None:
         """New text."""
+        if delta.prompt_tokens:
+            cached = delta.cached_tokens if self.echo is None else self.echo.cached_tokens
+            self.run.prefilled(Prefilled(self.index, delta.prompt_tokens, cached))
         if self.parsed is not None:
             self.run.extend(self.parsed.delta(delta, at_us))
             if self.parsed.over and not self.enough:

@@ -18,7 +18,17 @@ from engine.backends.parsed_text import Parsing
 from engine.backends.pool import Pool
 from engine.backends.prompt_scoring import PromptScoring
 from engine.execution import failures
-from engine.execution.job import Chat, Delta, Echoed, Event, Finished, Job, Prompt, Text
+from engine.execution.job import (
+    Chat,
+    Delta,
+    Echoed,
+    Event,
+    Finished,
+    Job,
+    Prefilled,
+    Prompt,
+    Text,
+)
 from engine.prompting import chat_template, prompt_template
 from engine.prompting.chat_template import ChatTemplate
 from engine.serving import wire
@@ -121,9 +131,9 @@ class LocalRun:
             await tool_trials.check(self._fleet.checker, parsing.trial, job, family)
         waited_us = self.now_us() - job.arrived_us
         self._pool, self._parsing, self.waited_us = pool, parsing, waited_us
-        leaders = prompt_scoring.leaders(prompts) if job.echo else {}
+        leaders = prompt_scoring.leaders(prompts) if job.scores_prompts else {}
         for number, prompt in enumerate(prompts):
-            if not job.echo:
+            if not job.scores_prompts:
                 self._generate(pool, number, prompt)
             elif number in leaders:
                 self._following.setdefault(leaders[number], []).append((number, prompt))
@@ -237,6 +247,11 @@ class LocalRun:
 
     # called by the sequences
 
+    def prefilled(self, event: Prefilled) -> None:
+        """The prompt of a choice was computed; its first text follows at once."""
+        if self._streams:
+            self._batch.append(event)
+
     def extend(self, delta: Delta) -> None:
         """New text of a choice."""
         self._batch.append(delta)
@@ -265,20 +280,20 @@ class LocalRun:
         if self._failure is not None or self._closed:
             self._check()
             return
-        assert isinstance(job.input, Text)  # noqa: S101 only completions echo
         assert pool is not None  # noqa: S101 it has the scoring
         number = scoring.index // job.n
-        prompt = job.input.prompts[number]
-        echoed = prompt_scoring.echoed(prompt, scored, scoring.index, logprobs=job.logprobs >= 0)
-        figures = len(echoed.tokens) * (1 + max(0, job.logprobs))
+        prompt = job.input.prompts[number] if isinstance(job.input, Text) else ()
+        echoed = prompt_scoring.echoed(job, prompt, scored, scoring.index)
+        figures = prompt_scoring.figures(job, echoed)
         self._echoed += job.n * (len(echoed.text) + figures * PER_FIGURE)
         if self._echoed > ECHO_LIMIT:
             self.fail(prompt_scoring.too_much(ECHO_LIMIT, PER_FIGURE))
             return
         for choice in range(job.n):
-            self._batch.append(Echoed(scoring.index + choice, echoed.text, echoed.tokens))
+            index = scoring.index + choice
+            self._batch.append(Echoed(index, echoed.text, echoed.tokens, echoed.scored))
             if not job.max_tokens:
-                self.ended(scoring.ended(scoring.index + choice, "length"))
+                self.ended(scoring.ended(index, "length"))
         if job.max_tokens:
             self._generate(pool, number, scoring.prompt, scoring)
         for following in self._following.pop(number, ()):
@@ -348,4 +363,4 @@ def _too_many_figures() -> failures.Invalid:
 
 
 def _index(event: Event) -> int:
-    return event.index if isinstance(event, Delta | Finished) else -1
+    return event.index if isinstance(event, Delta | Finished | Prefilled) else -1

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from engine.execution import failures
-from engine.execution.job import Echoed, Finished, PromptToken
+from engine.execution.job import Echoed, Finished, Job, PromptToken
 from engine.serving import wire
 
 _TOKENS: Final = 32
@@ -135,7 +135,7 @@ def leaders(prompts: Sequence[tuple[wire.Segment, ...]]) -> dict[int, int]:
 def too_much(most: int, per_figure: int) -> failures.Invalid:
     """The prompts that come back are too large, as often as they do."""
     return failures.Invalid(
-        f"the prompts that echo returns, once for each of n, hold more than {most} characters, "
+        f"the prompts that come back, once for each of n, hold more than {most} characters, "
         f"where each log-probability counts as {per_figure}; send fewer prompts at a time, or ask "
         "for a smaller n or fewer logprobs",
         code="invalid_value",
@@ -143,10 +143,10 @@ def too_much(most: int, per_figure: int) -> failures.Invalid:
     )
 
 
-def echoed(
-    prompt: str | tuple[int, ...], scored: wire.Scored, index: int, *, logprobs: bool
-) -> Echoed:
-    """The prompt of a choice, with its tokens if their log-probabilities were asked for.
+def echoed(job: Job, prompt: str | tuple[int, ...], scored: wire.Scored, index: int) -> Echoed:
+    """The prompt of a choice as the job asks for it: its text, and its tokens once or twice.
+
+    Of a conversation `prompt` is (), and only its tokens come back.
 
     The tokens that text shows spell the text, whatever space the vocabulary puts before it.
     """
@@ -155,14 +155,27 @@ def echoed(
     shown = [place for place in range(len(raw)) if place not in hidden]
     spelled = b"".join(raw[place] for place in shown)
     text = prompt if isinstance(prompt, str) else spelled.decode("utf-8", "replace")
-    if not logprobs:
-        return Echoed(index, text)
     if isinstance(prompt, str) and spelled == b" " + prompt.encode("utf-8", "replace"):
         raw[shown[0]] = raw[shown[0]].removeprefix(b" ")
-    top = scored.top or [()] * len(scored.tokens)
-    first = PromptToken(raw[0], None, (), 0 in hidden)
-    rest = (
-        PromptToken(raw[place], token.logprob, tuple(likely), place in hidden)
-        for place, (token, likely) in enumerate(zip(scored.tokens, top, strict=True), 1)
-    )
-    return Echoed(index, text, (first, *rest))
+
+    def tokens(most: int) -> tuple[PromptToken, ...]:
+        if most < 0:
+            return ()
+        top = scored.top or [()] * len(scored.tokens)
+        first = PromptToken(raw[0], None, (), 0 in hidden, scored.first_token)
+        rest = (
+            PromptToken(
+                raw[place], token.logprob, tuple(likely[:most]), place in hidden, token.token
+            )
+            for place, (token, likely) in enumerate(zip(scored.tokens, top, strict=True), 1)
+        )
+        return (first, *rest)
+
+    if not job.echo:
+        return Echoed(index, "", (), tokens(job.prompt_logprobs))
+    return Echoed(index, text, tokens(job.logprobs), tokens(job.prompt_logprobs))
+
+
+def figures(job: Job, echoed: Echoed) -> int:
+    """How many log-probabilities a prompt comes back with, alternatives included."""
+    return len(echoed.tokens) * (1 + job.logprobs) + len(echoed.scored) * (1 + job.prompt_logprobs)

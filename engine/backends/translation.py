@@ -191,7 +191,7 @@ def echo(job: Job, prompt: tuple[wire.Segment, ...], *, queue_us: int) -> wire.S
         queue_us=queue_us,
         scope=job.cache_scope,
         whole=True,
-        alternatives=max(0, job.logprobs),
+        alternatives=max(0, job.logprobs if job.echo else 0, job.prompt_logprobs),
         room=min(job.max_tokens, 1),
     )
 

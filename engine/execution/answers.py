@@ -18,6 +18,7 @@ from engine.execution.job import (
     Finished,
     Job,
     Message,
+    Prefilled,
     Restarted,
     TokenLogprob,
     Vectors,
@@ -27,7 +28,8 @@ from engine.execution.job import (
 class Choice:
     """One choice so far; `finish` is None until it has ended.
 
-    `echo` is its prompt, where that was to come back and the answer is not streamed.
+    `echo` is its prompt, where that was to come back and the answer is not streamed. `prefilled`
+    is known once it has begun, from backends that say it.
     """
 
     __slots__ = (
@@ -39,6 +41,7 @@ class Choice:
         "last_us",
         "logprobs",
         "parts",
+        "prefilled",
         "reasoning_tokens",
         "tokens",
     )
@@ -52,6 +55,7 @@ class Choice:
         """Discard everything received so far."""
         self.parts: list[str] = []
         self.echo: Echoed | None = None
+        self.prefilled: Prefilled | None = None
         self._reasoning: list[str] = []
         self._calls: dict[int, list[CallDelta]] = {}
         self.logprobs: list[TokenLogprob] = []
@@ -138,9 +142,11 @@ class Answer:
             else:
                 self._mark(event)
 
-    def _mark(self, event: Echoed | Finished | Restarted | Vectors) -> None:
+    def _mark(self, event: Echoed | Finished | Prefilled | Restarted | Vectors) -> None:
         if isinstance(event, Finished):
             self.end(event)
+        elif isinstance(event, Prefilled):
+            self.choices[event.index].prefilled = event
         elif isinstance(event, Restarted):
             self._restart()
         elif isinstance(event, Vectors):

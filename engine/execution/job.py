@@ -17,9 +17,9 @@ from storage.requests import Class
 
 __all__ = [
     "Asked", "Call", "CallDelta", "Chat", "Constraint", "Delta", "Echoed", "Embed", "Event",
-    "Finished", "Input", "Job", "Logprob", "Message", "Options", "Prompt", "PromptToken", "Rerank",
-    "Restarted", "Sampling", "Score", "Scored", "Text", "TokenLogprob", "Tokens", "Tool", "Vectors",
-    "Vocabulary",
+    "Finished", "Input", "Job", "Logprob", "Message", "Options", "Prefilled", "Prompt",
+    "PromptToken", "Rerank", "Restarted", "Sampling", "Score", "Scored", "Text", "TokenLogprob",
+    "Tokens", "Tool", "Vectors", "Vocabulary",
 ]  # fmt: skip
 
 # Constraint, Logprob, Sampling and TokenLogprob are the same for the worker and for the caller.
@@ -121,7 +121,8 @@ Input = Prompt | Embed | Rerank
 class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a caller may set for one job; None means the release's own setting.
 
-    The penalties and `min_tokens` are those of `wire.Sampling`, as is `logit_bias`.
+    The penalties and `min_tokens` are those of `wire.Sampling`, as is `logit_bias`; `ignore_eos` is
+    `min_tokens` as large as the limit.
     """
 
     temperature: float | None = None
@@ -139,9 +140,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     presence_penalty: float | None = None
     repeat_last_n: int | None = None
     min_tokens: int | None = None
+    ignore_eos: bool = False
     logit_bias: tuple[tuple[int, float], ...] = ()
     constraint: Constraint | None = None
     echo: bool = False
+    prompt_logprobs: int = -1
+    token_ids: bool = False
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -167,7 +171,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     reasoning; None leaves it to the model. What is cached of a prompt is shared by the jobs of one
     `cache_scope`; "" is everybody's. With `echo` each prompt comes back before its answers, with
     the log-probabilities of its tokens if `logprobs` asks for any; with `max_tokens` 0 there is
-    nothing else.
+    nothing else. With `prompt_logprobs` from 0 on the tokens of each prompt come back, with so many
+    alternatives each, whether the text does or not. With `token_ids` log-probabilities are of
+    tokens with their ids.
     """
 
     id: str
@@ -194,6 +200,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     record_text: bool = False
     cache_scope: str = ""
     echo: bool = False
+    prompt_logprobs: int = -1
+    token_ids: bool = False
     asked: Asked | None = None
     via: tuple[str, ...] = ()
     ab_test: int | None = None
@@ -204,6 +212,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         """The number of sequences to generate."""
         prompts = len(self.input.prompts) if isinstance(self.input, Text) else 1
         return prompts * self.n
+
+    @property
+    def scores_prompts(self) -> bool:
+        """Whether something of each prompt comes back."""
+        return self.echo or self.prompt_logprobs >= 0
 
 
 class CallDelta(msgspec.Struct, frozen=True, array_like=True):
@@ -268,30 +281,45 @@ class Restarted(msgspec.Struct, frozen=True, array_like=True, tag="restarted"):
     """All choices begin again: discard earlier events. Never sent to a job that streams."""
 
 
+class Prefilled(msgspec.Struct, frozen=True, array_like=True, tag="prefilled"):
+    """The prompt of a choice was computed; `cached_tokens` of it were in a cache.
+
+    Comes before the first `Delta` of a choice that streams, from backends that know it by then.
+    """
+
+    index: int
+    prompt_tokens: int
+    cached_tokens: int
+
+
 class PromptToken(msgspec.Struct, frozen=True, array_like=True):
     """A token of a prompt; nothing comes before the first one, so that it has no `logprob`.
 
     `top` are the most likely tokens at its place, best first. `hidden`: text does not show it.
+    `token` is its id, -1 where the backend does not say.
     """
 
     raw: bytes
     logprob: float | None
     top: tuple[Logprob, ...] = ()
     hidden: bool = False
+    token: int = -1
 
 
 class Echoed(msgspec.Struct, frozen=True, array_like=True, tag="echoed"):
     """The prompt of a choice, before anything else of it; `tokens` where `logprobs` asks for them.
 
-    It is no part of the answer: neither its text nor its tokens are recorded as such.
+    `text` and `tokens` are there with `echo` only, and `scored` with `prompt_logprobs`. It is no
+    part of the answer: neither its text nor its tokens are recorded as such.
     """
 
     index: int
     text: str
     tokens: tuple[PromptToken, ...] = ()
+    scored: tuple[PromptToken, ...] = ()
 
 
-Event = Delta | Echoed | Finished | Restarted | Vectors
+Event = Delta | Echoed | Finished | Prefilled | Restarted | Vectors
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):

@@ -120,6 +120,8 @@ def job(
         queue_us=int(release.limits.queue_s * 1e6),
         record_text=service.record_text,
         echo=options.echo,
+        prompt_logprobs=options.prompt_logprobs,
+        token_ids=options.token_ids,
         cache_scope=f"tenant:{key.tenant}" if service.prefix_cache is PrefixCache.TENANT else "",
         asked=Asked(input=input, options=options) if service.record_text else None,
         via=via,
@@ -187,6 +189,8 @@ def sampling(options: Options, release: Release, new_seed: int) -> Sampling:
 
 def min_tokens(options: Options, own: releases.Sampling, limits: releases.Limits) -> int:
     """The least completion tokens; the release's own least yields to the caller's most."""
+    if options.ignore_eos:
+        return max_tokens(options, limits)
     if options.min_tokens is None:
         return min(own.min_tokens, max_tokens(options, limits))
     return options.min_tokens

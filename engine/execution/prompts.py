@@ -47,12 +47,13 @@ async def with_prompt(snapshot: Snapshot, job: Job, variables: Mapping[str, Any]
             code="prompt_failed" if error.given else "prompt_broken",
             release_fault=True,
         ) from error
-    if job.echo and own:
+    if job.scores_prompts and own:
+        field = "echo" if job.echo else "prompt_logprobs"
         raise failures.Invalid(
-            f"release {release.name} has a prompt, which echo would return; score texts with a "
+            f"release {release.name} has a prompt, which {field} would return; score texts with a "
             "release that has none",
             code="unsupported_parameter",
-            param="echo",
+            param=field,
         )
     asked = job.asked and msgspec.structs.replace(job.asked, variables=dict(variables))
     try:

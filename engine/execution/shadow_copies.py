@@ -134,7 +134,7 @@ class ShadowCopies:
         shadow = self._catalog.snapshot.shadows.get(job.service)
         if shadow is None or job.release.number != shadow.stable:
             return None
-        if job.choices != 1 or job.echo:
+        if job.choices != 1 or job.scores_prompts:
             return None
         copied = mirroring.copied(mirroring.salt(shadow.rollout), unit, shadow.share_bp)
         return shadow if copied else None

@@ -15,9 +15,10 @@ What clients may rely on, beyond OpenAI's documents:
 
 - An unknown field is refused by name; one that OpenAI knows and this gateway does not is refused
   where it would change the answer. Extensions: `top_k`, `min_p`, `min_tokens`,
-  `repetition_penalty`, `repeat_penalty`, `repeat_last_n`, `structured_outputs`, `guided_json`,
-  `guided_regex`, `guided_choice`, `guided_grammar`, `guided_whitespace_pattern`, `json_schema`,
-  `grammar`, `prompt_variables`, `chat_template_kwargs`.
+  `ignore_eos`, `repetition_penalty`, `repeat_penalty`, `repeat_last_n`, `structured_outputs`,
+  `guided_json`, `guided_regex`, `guided_choice`, `guided_grammar`, `guided_whitespace_pattern`,
+  `json_schema`, `grammar`, `prompt_logprobs`, `return_tokens_as_token_ids`, `timings_per_token`,
+  `prompt_variables`, `chat_template_kwargs`.
 - Every role may complete; naming the release takes `operator`; `/metrics` takes `viewer` unless
   `gateway.open_metrics` is set; `/healthz` and `/readyz` are open and show no paths of files.
 - A client that stops sending after its request gets its answer; when a client disconnects, its

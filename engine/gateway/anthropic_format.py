@@ -1,7 +1,7 @@
 """Anthropic's documents for messages, whole and streamed, and for errors.
 
-A stream names each of its events. The number of prompt tokens is known at its end: it comes with
-`message_delta`, whose counts replace those of `message_start`. Knows nothing of HTTP or backends.
+A stream names each of its events. `message_start` counts the tokens of the prompt where the backend
+knows them by then; the counts of `message_delta` replace it. Knows nothing of HTTP or backends.
 Imported by `engine.gateway.messages`.
 """
 
@@ -45,10 +45,11 @@ class MessageFormat(Format):
 
     # streamed
 
-    def opening(self, _: int) -> bytes:
+    def opening(self, choice: Choice) -> bytes:
         """The message without content."""
-        usage = {"input_tokens": 0, "output_tokens": 0}
-        return event("message_start", message=self._message([], None, usage))
+        began = choice.prefilled
+        prompt, cached = (began.prompt_tokens, began.cached_tokens) if began else (0, 0)
+        return event("message_start", message=self._message([], None, _counts(prompt, cached, 0)))
 
     def chunk(self, _: int, text: str, __: Sequence[TokenLogprob]) -> bytes:
         """A piece of the text."""
@@ -180,11 +181,14 @@ def _ended(finish: Finished | None) -> dict[str, str | None]:
 
 
 def _usage(answer: Answer) -> dict[str, int]:
+    return _counts(answer.prompt_tokens, answer.cached_tokens, answer.completion_tokens)
+
+
+def _counts(prompt: int, cached: int, completion: int) -> dict[str, int]:
     """The token counts; Anthropic's clients add the cached ones to the input."""
-    cached = answer.cached_tokens
     return {
-        "input_tokens": answer.prompt_tokens - cached,
+        "input_tokens": prompt - cached,
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": cached,
-        "output_tokens": answer.completion_tokens,
+        "output_tokens": completion,
     }

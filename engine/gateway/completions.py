@@ -73,8 +73,8 @@ Prepare = Callable[[Context, Key, Any], Awaitable[Body]]
 async def chat(context: Context, request: Request) -> Response:
     """POST /v1/chat/completions."""
 
-    def format(head: Head, body: request_bodies.Chat, _: Job) -> Format:
-        return openai_format.ChatFormat(head, usage=body.counted)
+    def format(head: Head, body: request_bodies.Chat, job: Job) -> Format:
+        return openai_format.ChatFormat(head, **_asked(body, job))
 
     return await complete(context, request, _CHAT, format)
 
@@ -82,10 +82,19 @@ async def chat(context: Context, request: Request) -> Response:
 async def text(context: Context, request: Request) -> Response:
     """POST /v1/completions."""
 
-    def format(head: Head, body: request_bodies.Completion, _: Job) -> Format:
-        return openai_format.TextFormat(head, usage=body.counted)
+    def format(head: Head, body: request_bodies.Completion, job: Job) -> Format:
+        return openai_format.TextFormat(head, **_asked(body, job))
 
     return await complete(context, request, _TEXT, format)
+
+
+def _asked(body: request_bodies.Completing, job: Job) -> dict[str, Any]:
+    """What the answer is to have besides its text."""
+    return {
+        "usage": body.counted,
+        "arrived_us": job.arrived_us if body.timings_per_token else None,
+        "token_ids": job.token_ids,
+    }
 
 
 async def complete(

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from engine.execution.answers import Answer
+from engine.execution.answers import Answer, Choice
 from engine.execution.job import CallDelta, Echoed, Finished, TokenLogprob
 from engine.gateway.errors import Problem
 
@@ -52,8 +52,8 @@ class Format(Document):
     """One answer being written, whole or streamed."""
 
     @abstractmethod
-    def opening(self, index: int) -> bytes:
-        """What comes before the text of a choice."""
+    def opening(self, choice: Choice) -> bytes:
+        """What comes before the text of a choice, once it has begun."""
 
     @abstractmethod
     def chunk(self, index: int, text: str, logprobs: Sequence[TokenLogprob]) -> bytes:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar, Final, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, Final
 
 import msgspec
 
@@ -19,22 +19,17 @@ from engine.execution.job import (
     CallDelta,
     Echoed,
     Finished,
-    Logprob,
     PromptToken,
     TokenLogprob,
 )
+from engine.gateway import openai_logprobs, timings
 from engine.gateway.errors import Problem
 from engine.gateway.formats import Dialect, Format, Head
 from engine.gateway.text_offsets import TextOffsets
 
 DIALECT: Final = Dialect(lambda problem, _: problem.document(), "x-request-id")
 DONE: Final = b"data: [DONE]\n\n"
-_LEAST: Final = -9999.0
-_AT_ONCE: Final = 64
-"""Tokens whose log-probabilities are encoded in one piece."""
 _BREAKS: Final = re.compile("[\x85\u2028\u2029]")
-
-_Entry = TypeVar("_Entry", TokenLogprob, TokenLogprob | PromptToken)
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -56,11 +51,25 @@ class Completion(Format):
     mark: ClassVar[str]
     whole_name: ClassVar[str]
     chunk_name: ClassVar[str]
+    prompt_in_choice: ClassVar[bool]
 
-    def __init__(self, head: Head, *, usage: bool = False) -> None:
-        """With `usage` a stream ends with the token counts."""
+    def __init__(
+        self,
+        head: Head,
+        *,
+        usage: bool = False,
+        arrived_us: int | None = None,
+        token_ids: bool = False,
+    ) -> None:
+        """With `usage` a stream ends with the token counts.
+
+        Every answer has its timings with `arrived_us`, the monotonic time of the request's arrival.
+        With `token_ids` log-probabilities name tokens by their ids.
+        """
         self.head = head
         self._usage = usage
+        self._arrived_us = arrived_us
+        self._names = openai_logprobs.Names(ids=token_ids)
         start = _encode(
             {
                 "id": f"{self.mark}-{head.id}",
@@ -73,14 +82,15 @@ class Completion(Format):
         self._start = b"data: " + start[:-1] + b',"choices":['
         self._end = b'],"usage":null}\n\n' if usage else b"]}\n\n"
         self._prefixes: dict[int, bytes] = {}
+        self._offsets: dict[int, TextOffsets] = {}
 
     # streamed
 
     def closing(self, answer: Answer) -> bytes:
-        """The usage, if it was asked for, and the end of the stream."""
-        if not self._usage:
-            return DONE
-        return self._start + b'],"usage":' + _encode(_usage(answer)) + b"}\n\n" + DONE
+        """The usage and the timings, if they were asked for, and the end of the stream."""
+        usage = b',"usage":' + _encode(_usage(answer)) if self._usage else b""
+        counts = usage + self._timings(answer)
+        return self._start + b"]" + counts + b"}\n\n" + DONE if counts else DONE
 
     def failed(self, problem: Problem) -> bytes:
         """An error object in place of a chunk."""
@@ -109,8 +119,25 @@ class Completion(Format):
             else:
                 yield b"null"
             reason = choice.finish.reason if choice.finish else None
-            yield b',"finish_reason":%b}' % _encode(reason)
-        yield b'],"usage":%b}' % _encode(_usage(answer))
+            yield b',"finish_reason":%b' % _encode(reason)
+            if self.prompt_in_choice:
+                yield from self._prompt_pieces(choice)
+            yield b"}"
+        yield b'],"usage":%b%b' % (_encode(_usage(answer)), self._timings(answer))
+        if not self.prompt_in_choice:
+            yield from self._prompt_pieces(answer.choices[0])
+        yield b"}"
+
+    def _timings(self, answer: Answer) -> bytes:
+        if self._arrived_us is None:
+            return b""
+        return b',"timings":' + _encode(timings.of(answer, self._arrived_us))
+
+    def _prompt_pieces(self, choice: Choice) -> Iterator[bytes]:
+        """The log-probabilities of the prompt of a finished choice, where they were asked for."""
+        if choice.echo is not None and choice.echo.scored:
+            yield b',"prompt_logprobs":'
+            yield from openai_logprobs.array(choice.echo.scored, openai_logprobs.of_prompt)
 
     @abstractmethod
     def _content(self, choice: Choice) -> bytes:
@@ -127,13 +154,14 @@ class ChatFormat(Completion):
     mark = "chatcmpl"
     whole_name = "chat.completion"
     chunk_name = "chat.completion.chunk"
+    prompt_in_choice = False
 
-    def opening(self, index: int) -> bytes:
+    def opening(self, choice: Choice) -> bytes:
         """The role."""
         return b"%b%b%b" % (
             self._start,
             b'{"index":%d,"delta":{"role":"assistant","content":"","refusal":null},'
-            b'"logprobs":null,"finish_reason":null}' % index,
+            b'"logprobs":null,"finish_reason":null}' % choice.index,
             self._end,
         )
 
@@ -143,7 +171,7 @@ class ChatFormat(Completion):
         if prefix is None:
             prefix = self._start + b'{"index":%d,"delta":{"content":' % index
             self._prefixes[index] = prefix
-        logprob_json = quoted(_chat_logprobs(logprobs)) if logprobs else b"null"
+        logprob_json = quoted(self._logprobs(logprobs)) if logprobs else b"null"
         return b'%b%b},"logprobs":%b,"finish_reason":null}%b' % (
             prefix, quoted(text), logprob_json, self._end
         )  # fmt: skip
@@ -185,8 +213,11 @@ class ChatFormat(Completion):
 
     def _logprob_pieces(self, choice: Choice) -> Iterator[bytes]:
         yield b'{"content":'
-        yield from _array(choice.logprobs, _chat_entry)
+        yield from openai_logprobs.array(choice.logprobs, self._names.chat)
         yield b',"refusal":null}'
+
+    def _logprobs(self, found: Sequence[TokenLogprob]) -> dict[str, Any]:
+        return {"content": [self._names.chat(one) for one in found], "refusal": None}
 
 
 class TextFormat(Completion):
@@ -195,12 +226,9 @@ class TextFormat(Completion):
     mark = "cmpl"
     whole_name = "text_completion"
     chunk_name = "text_completion"
+    prompt_in_choice = True
 
-    def __init__(self, head: Head, *, usage: bool = False) -> None:
-        super().__init__(head, usage=usage)
-        self._offsets: dict[int, TextOffsets] = {}
-
-    def opening(self, _: int) -> bytes:
+    def opening(self, _: Choice) -> bytes:
         """Text has no role."""
         return b""
 
@@ -210,7 +238,7 @@ class TextFormat(Completion):
         yield self._start + b'{"index":%d,"text":%b,"logprobs":' % (index, quoted(echo.text))
         if echo.tokens:
             offsets = self._offsets.setdefault(index, TextOffsets())
-            yield from map(_unbroken, _logprob_pieces(echo.tokens, offsets))
+            yield from map(_unbroken, self._pieces(echo.tokens, offsets))
         else:
             yield b"null"
         yield b',"finish_reason":null}' + self._end
@@ -237,57 +265,36 @@ class TextFormat(Completion):
             *(choice.echo.tokens if choice.echo else ()),
             *choice.logprobs,
         ]
-        yield from _logprob_pieces(found, TextOffsets())
+        yield from self._pieces(found, TextOffsets())
+
+    def _pieces(
+        self, found: Sequence[TokenLogprob | PromptToken], offsets: TextOffsets
+    ) -> Iterator[bytes]:
+        """The log-probabilities of text; `offsets` go on from what came before it."""
+        yield b'{"tokens":'
+        yield from openai_logprobs.array(found, self._names.token)
+        yield b',"token_logprobs":'
+        yield from openai_logprobs.array(found, openai_logprobs.value)
+        yield b',"top_logprobs":'
+        if any(one.top for one in found):
+            yield from openai_logprobs.array(found, self._names.top)
+        else:
+            yield b"null"
+        yield b',"text_offset":'
+        yield from openai_logprobs.array(
+            found, lambda one: offsets.next(openai_logprobs.shown(one))
+        )
+        yield b"}"
 
     def _logprobs(self, index: int, found: Sequence[TokenLogprob]) -> dict[str, Any]:
-        offsets = self._offsets.setdefault(index, TextOffsets())
+        offsets, names = self._offsets.setdefault(index, TextOffsets()), self._names
+        top = [names.top(one) for one in found] if any(one.top for one in found) else None
         return {
-            "tokens": [_token(one) for one in found],
-            "token_logprobs": [_value(one) for one in found],
-            "top_logprobs": [_top(one) for one in found] if any(one.top for one in found) else None,
-            "text_offset": [offsets.next(_shown(one)) for one in found],
+            "tokens": [names.token(one) for one in found],
+            "token_logprobs": [openai_logprobs.value(one) for one in found],
+            "top_logprobs": top,
+            "text_offset": [offsets.next(openai_logprobs.shown(one)) for one in found],
         }
-
-
-def _logprob_pieces(
-    found: Sequence[TokenLogprob | PromptToken], offsets: TextOffsets
-) -> Iterator[bytes]:
-    """The log-probabilities of text; `offsets` go on from what came before it."""
-    yield b'{"tokens":'
-    yield from _array(found, _token)
-    yield b',"token_logprobs":'
-    yield from _array(found, _value)
-    yield b',"top_logprobs":'
-    if any(one.top for one in found):
-        yield from _array(found, _top)
-    else:
-        yield b"null"
-    yield b',"text_offset":'
-    yield from _array(found, lambda one: offsets.next(_shown(one)))
-    yield b"}"
-
-
-def _token(one: TokenLogprob | PromptToken) -> str:
-    return _name(one.raw if isinstance(one, PromptToken) else one.chosen.raw)
-
-
-def _value(one: TokenLogprob | PromptToken) -> float | None:
-    """The log-probability; the first token of a prompt has none."""
-    if isinstance(one, TokenLogprob):
-        return _number(one.chosen.logprob)
-    return None if one.logprob is None else _number(one.logprob)
-
-
-def _top(one: TokenLogprob | PromptToken) -> dict[str, float] | None:
-    unscored = isinstance(one, PromptToken) and one.logprob is None
-    return None if unscored else _by_name(one.top)
-
-
-def _shown(one: TokenLogprob | PromptToken) -> bytes:
-    """What text shows of a token."""
-    if isinstance(one, TokenLogprob):
-        return one.chosen.raw
-    return b"" if one.hidden else one.raw
 
 
 def _usage(answer: Answer) -> dict[str, Any]:
@@ -314,60 +321,3 @@ def _call_delta(parts: Sequence[CallDelta]) -> dict[str, Any]:
     if not first.name:
         return {"index": first.index, "function": {"arguments": arguments}}
     return {"index": first.index, **_call(Call(first.id, first.name, arguments))}
-
-
-def _chat_logprobs(found: Sequence[TokenLogprob]) -> dict[str, Any]:
-    return {
-        "content": [_chat_entry(one) for one in found],
-        "refusal": None,
-    }
-
-
-def _chat_entry(one: TokenLogprob) -> dict[str, Any]:
-    return {**_entry(one.chosen), "top_logprobs": [_entry(other) for other in one.top]}
-
-
-def _array(found: Sequence[_Entry], entry: Callable[[_Entry], object]) -> Iterator[bytes]:
-    """A JSON array with an entry for each token, some tokens at a time."""
-    yield b"["
-    for first in range(0, len(found), _AT_ONCE):
-        part = _encode([entry(one) for one in found[first : first + _AT_ONCE]])[1:-1]
-        yield b"," + part if first else part
-    yield b"]"
-
-
-def _entry(logprob: Logprob) -> dict[str, Any]:
-    return {
-        "token": _text(logprob),
-        "logprob": _number(logprob.logprob),
-        "bytes": list(logprob.raw),
-    }
-
-
-def _by_name(top: Sequence[Logprob]) -> dict[str, float]:
-    """One entry per token: tokens with equal text are distinguished by their bytes."""
-    entries: dict[str, float] = {}
-    for logprob in top:
-        name = _name(logprob.raw)
-        entries[_bytes(logprob.raw) if name in entries else name] = _number(logprob.logprob)
-    return entries
-
-
-def _name(raw: bytes) -> str:
-    """A token's text; its bytes where they are not UTF-8 by themselves, as OpenAI writes them."""
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return _bytes(raw)
-
-
-def _bytes(raw: bytes) -> str:
-    return "bytes:" + "".join(f"\\x{byte:02x}" for byte in raw)
-
-
-def _text(logprob: Logprob) -> str:
-    return logprob.raw.decode("utf-8", "replace")
-
-
-def _number(logprob: float) -> float:
-    return max(logprob, _LEAST)

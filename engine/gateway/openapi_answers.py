@@ -38,6 +38,14 @@ def answers() -> dict[str, Schema]:
         "tool_calls": _list(_object(id=STRING, type=STRING, function=function)),
     }
     ended = {"index": _INTEGER, "logprobs": logprobs, "finish_reason": _TEXT_OR_NULL}
+    chat = _object(**common, choices=_list(_object(**ended, message=message)))
+    continued = _object(**ended, text=STRING)
+    continued["properties"]["prompt_logprobs"] = _list({"type": ["object", "null"]})
+    texts = _object(**common, choices=_list(continued))
+    response = _response_answer()
+    chat["properties"]["prompt_logprobs"] = continued["properties"]["prompt_logprobs"]
+    for answer in (chat, texts, response):  # where they are asked for
+        answer["properties"]["timings"] = _timings()
     reason = {
         **_object(
             reason=STRING,
@@ -64,8 +72,8 @@ def answers() -> dict[str, Schema]:
     }
     model = _object(id=STRING, object=STRING, created=_INTEGER, owned_by=STRING)
     return {
-        "ChatCompletion": _object(**common, choices=_list(_object(**ended, message=message))),
-        "TextCompletion": _object(**common, choices=_list(_object(**ended, text=STRING))),
+        "ChatCompletion": chat,
+        "TextCompletion": texts,
         "MessageAnswer": _object(
             id=STRING,
             type=STRING,
@@ -86,7 +94,7 @@ def answers() -> dict[str, Schema]:
             error=_object(type=STRING, message=STRING),
             request_id=_TEXT_OR_NULL,
         ),
-        "ResponseAnswer": _response_answer(),
+        "ResponseAnswer": response,
         "TokensCounted": _object(input_tokens=_INTEGER),
         "TokenizerInfo": _object(
             tokenizer_class=STRING,
@@ -128,6 +136,13 @@ def answers() -> dict[str, Schema]:
             error=_object(message=STRING, type=STRING, param=_TEXT_OR_NULL, code=_TEXT_OR_NULL)
         ),
     }
+
+
+def _timings() -> Schema:
+    number: Schema = {"type": "number"}
+    parts = ("ms", "per_token_ms", "per_second")
+    measured = {f"{of}_{part}": number for of in ("prompt", "predicted") for part in parts}
+    return _object(cache_n=_INTEGER, prompt_n=_INTEGER, predicted_n=_INTEGER, **measured)
 
 
 def _embedded() -> dict[str, Schema]:

@@ -59,6 +59,9 @@ class Completing(constraint_fields.Constrained, kw_only=True):
     user: _Name | None = None
     prompt_variables: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None
+    timings_per_token: bool | None = None
+    return_tokens_as_token_ids: bool | None = None
+    prompt_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
 
     @property
     def unit(self) -> str | None:
@@ -83,14 +86,19 @@ class Completing(constraint_fields.Constrained, kw_only=True):
                 param="stream_options",
             )
         stops = [self.stop] if isinstance(self.stop, str) else self.stop or ()
+        stop = tuple(stop for stop in stops if stop)
+        if self.ignore_eos and stop:
+            raise errors.invalid("ignore_eos", "nothing ends the answer then, stop included")
         return job.Options(
             max_tokens=self._limit(),
-            stop=tuple(stop for stop in stops if stop),
+            stop=stop,
             n=self.n or 1,
             logprobs=self._alternatives(),
             thinking_budget=self._thinking(),
             constraint=self.constraint(),
             echo=self._echoes(),
+            prompt_logprobs=self._prompt_alternatives(),
+            token_ids=bool(self.return_tokens_as_token_ids),
             **self.sampled(),
         )
 
@@ -102,6 +110,11 @@ class Completing(constraint_fields.Constrained, kw_only=True):
 
     def _alternatives(self) -> int:
         return -1
+
+    def _prompt_alternatives(self) -> int:
+        if self.prompt_logprobs is not None and self.stream:
+            raise errors.invalid("prompt_logprobs", "a stream does not have them; leave stream out")
+        return -1 if self.prompt_logprobs is None else self.prompt_logprobs
 
     def _thinking(self) -> int | None:
         return None
@@ -211,12 +224,14 @@ class Completion(Completing, kw_only=True):
         prompts = prompt_fields.prompts(self.prompt)
         if self.suffix and self.echo:
             raise errors.invalid("echo", "it has no meaning beside suffix")
+        if self.suffix and self.prompt_logprobs is not None:
+            raise errors.invalid("prompt_logprobs", "it has no meaning beside suffix")
         if self.suffix and not all(isinstance(prompt, str) for prompt in prompts):
             raise errors.invalid("suffix", "it needs a text prompt, not token ids")
         return job.Text(prompts, self.suffix or "")
 
     def _echoes(self) -> bool:
-        if self.max_tokens == 0 and not self.echo:
+        if self.max_tokens == 0 and not self.echo and self.prompt_logprobs is None:
             raise errors.invalid("max_tokens", "0 leaves nothing to answer unless echo is true")
         return bool(self.echo)
 

@@ -107,6 +107,7 @@ class Response(msgspec.Struct, kw_only=True):
     metadata: dict[str, Any] | None = None
     include: Annotated[list[str], Meta(max_length=64)] | None = None
     """Clients ask for encrypted reasoning and the like without need; nothing is included."""
+    timings_per_token: bool | None = None
 
     def conversation(self, past: Sequence[job.Message]) -> job.Chat:
         """The conversation that continues `past`.

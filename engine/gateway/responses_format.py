@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.execution.answers import Answer
+from engine.execution.answers import Answer, Choice
 from engine.execution.job import Call, CallDelta, Finished, Job, TokenLogprob
-from engine.gateway import response_tools, responses_bodies, responses_items
+from engine.gateway import response_tools, responses_bodies, responses_items, timings
 from engine.gateway.errors import Problem
 from engine.gateway.formats import Format, Head
 from engine.gateway.openai_format import quoted
@@ -39,7 +39,7 @@ class ResponseFormat(Format):
 
     # streamed
 
-    def opening(self, _: int) -> bytes:
+    def opening(self, _: Choice) -> bytes:
         """The response without output."""
         response = self._response("in_progress", [])
         return self._event("response.created", response=response) + self._event(
@@ -115,9 +115,8 @@ class ResponseFormat(Format):
         """The response with its output and the token counts."""
         finish = answer.choices[0].finish
         status = _status(finish)
-        return self._event(
-            f"response.{status}", response=self._response(status, self._items, answer)
-        )
+        response = self._response(status, self._items, answer)
+        return self._event(f"response.{status}", response=response, **self._timings(answer))
 
     def failed(self, problem: Problem) -> bytes:
         """An event of type error."""
@@ -136,7 +135,13 @@ class ResponseFormat(Format):
         status = _status(choice.finish)
         items = responses_items.of(choice, self._head.id, self._namespaces)
         output = [each.document(status) for each in items]
-        yield _encode(self._response(status, output, answer))
+        yield _encode(self._response(status, output, answer) | self._timings(answer))
+
+    def _timings(self, answer: Answer) -> dict[str, object]:
+        """What llama-server's clients read beside a response, where they ask for it."""
+        if not self._body.timings_per_token:
+            return {}
+        return {"timings": timings.of(answer, self._job.arrived_us)}
 
     def _response(
         self, status: str, output: Sequence[object], answer: Answer | None = None

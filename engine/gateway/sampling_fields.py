@@ -35,6 +35,7 @@ class Sampled(msgspec.Struct, kw_only=True):
     top_k: Annotated[int, Meta(ge=-1, le=1_000_000)] | None = None
     min_p: _Share | None = None
     min_tokens: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    ignore_eos: bool | None = None
     frequency_penalty: _Penalty | None = None
     presence_penalty: _Penalty | None = None
     repetition_penalty: _Factor | None = None
@@ -60,6 +61,7 @@ class Sampled(msgspec.Struct, kw_only=True):
             "presence_penalty": self.presence_penalty,
             "repeat_last_n": window,
             "min_tokens": self.min_tokens,
+            "ignore_eos": bool(self.ignore_eos),
             "logit_bias": tuple((self.logit_bias or {}).items()),
         }
 

@@ -100,7 +100,7 @@ class Stream(Response):
                 while events is None:
                     await send({"type": "http.response.body", "body": _WAITING, "more_body": True})
                     events = await self._first.within(WAIT_S)
-                body = b"".join(format.opening(choice.index) for choice in execution.answer.choices)
+                body = b"".join(map(format.opening, execution.answer.choices))
                 body += await self._written(events)
                 while not execution.answer.complete:
                     await send({"type": "http.response.body", "body": body, "more_body": True})

@@ -215,7 +215,7 @@ class Scoring:
         found = wire.Scored(
             id=s.id,
             tokens=tuple(
-                wire.Logprob(raw(token), logprob)
+                wire.Logprob(raw(token), logprob, token)
                 for token, logprob in zip(tokens, self.logprobs, strict=True)
             ),
             prompt_tokens=self.prompt_tokens,
@@ -231,6 +231,7 @@ class Scoring:
             found,
             prompt_tokens=len(self.tokens),
             first=raw(self.tokens[0]),
+            first_token=self.tokens[0],
             hidden=tuple(place for place, token in enumerate(self.tokens) if hidden(token)),
         )
 

@@ -205,7 +205,12 @@ def _take(
             logprobs = (_logprob(row, token, generation.logprobs, vocabulary),)
         if reason:
             gained.ended.append((generation, reason))
-        gained.deltas.append(wire.Delta(generation.sequence.id, text, 1, logprobs))
+        sequence = generation.sequence
+        if sequence.completion_tokens:
+            gained.deltas.append(wire.Delta(sequence.id, text, 1, logprobs))
+        else:
+            prompt = sequence.prompt_tokens, max(sequence.cached, 0)
+            gained.deltas.append(wire.Delta(sequence.id, text, 1, logprobs, *prompt))
 
 
 def _append(generation: Generation, token: int, vocabulary: Vocabulary) -> tuple[str, str]:
@@ -237,12 +242,12 @@ def _logprob(
     logits: sampling.Floats, token: int, top: int, vocabulary: Vocabulary
 ) -> wire.TokenLogprob:
     found = sampling.likely(logits, token, top)
-    chosen = wire.Logprob(vocabulary.raw(token), found.chosen)
+    chosen = wire.Logprob(vocabulary.raw(token), found.chosen, token)
     return wire.TokenLogprob(chosen, _alternatives(found, vocabulary))
 
 
 def _alternatives(found: sampling.Likely, vocabulary: Vocabulary) -> tuple[wire.Logprob, ...]:
     return tuple(
-        wire.Logprob(vocabulary.raw(other), logprob)
+        wire.Logprob(vocabulary.raw(other), logprob, other)
         for other, logprob in zip(found.tokens, found.logprobs, strict=True)
     )

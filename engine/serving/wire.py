@@ -209,10 +209,14 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
 
 
 class Logprob(msgspec.Struct, frozen=True, array_like=True):
-    """One token with its natural-log probability; `raw` is the token's exact bytes."""
+    """One token with its natural-log probability; `raw` is the token's exact bytes.
+
+    `token` is its id, -1 where an upstream does not say.
+    """
 
     raw: bytes
     logprob: float
+    token: int = -1
 
 
 class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
@@ -226,13 +230,16 @@ class Delta(msgspec.Struct, frozen=True, array_like=True):
     """What one sequence gained in this step.
 
     `text` is complete UTF-8, and empty while a character or a stop string is incomplete; `tokens`
-    counts the tokens sampled in the step.
+    counts the tokens sampled in the step. The first one counts the tokens of the prompt, and those
+    of them that were in memory already; the others have 0 there.
     """
 
     id: int
     text: str
     tokens: int
     logprobs: tuple[TokenLogprob, ...]
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
 
 
 class Finished(msgspec.Struct, frozen=True, array_like=True):
@@ -257,9 +264,10 @@ class Finished(msgspec.Struct, frozen=True, array_like=True):
 class Scored(msgspec.Struct, frozen=True, array_like=True, tag="scored"):
     """A continuation was scored: its tokens after the prompt, `top_tokens` of them most likely.
 
-    Of a `whole` prompt they are all but the `first` one, which comes as bytes; `prompt_tokens`
-    counts it, too. `top` are the alternatives at each place, best first, where they were asked for.
-    `hidden` are the places in the prompt of control tokens, which text does not show.
+    Of a `whole` prompt they are all but the `first` one, which comes as bytes, its id in
+    `first_token`; `prompt_tokens` counts it, too. `top` are the alternatives at each place, best
+    first, where they were asked for. `hidden` are the places in the prompt of control tokens, which
+    text does not show.
     """
 
     id: int
@@ -272,6 +280,7 @@ class Scored(msgspec.Struct, frozen=True, array_like=True, tag="scored"):
     top: tuple[tuple[Logprob, ...], ...] = ()
     hidden: tuple[int, ...] = ()
     cached_tokens: int = 0
+    first_token: int = -1
 
 
 class Tokenised(msgspec.Struct, frozen=True, array_like=True, tag="tokenised"):

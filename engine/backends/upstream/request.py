@@ -58,6 +58,7 @@ def of(
     Raises:
         failures.Invalid: the server does not take a setting that would change the answer.
     """
+    _check_ids(job)
     body: dict[str, Any] = {
         "model": model,
         **({"stream": False} if job.echo else _STREAMED),
@@ -90,6 +91,18 @@ def of(
     if job.logprobs >= 0:
         body["logprobs"] = alternatives
     return Call(TEXT, msgspec.json.encode(body))
+
+
+def _check_ids(job: Job) -> None:
+    """Refuse what needs the ids of tokens, which servers name by their text."""
+    field = "prompt_logprobs" if job.prompt_logprobs >= 0 else "return_tokens_as_token_ids"
+    if job.prompt_logprobs >= 0 or job.token_ids:
+        raise failures.Invalid(
+            f"{field} needs the ids of tokens, which the upstream of this release does not tell; "
+            "logprobs have their texts, with echo those of the prompt, too",
+            code="unsupported_parameter",
+            param=field,
+        )
 
 
 def _continued(job: Job, input: Text, index: int) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from engine.backends.local import LocalBackend
 from engine.backends.local_run import UNREAD_LIMIT, LocalRun
 from engine.execution import failures
 from engine.execution.execute import Execution, Executor
-from engine.execution.job import Chat, Delta, Finished, Message, Text, Tool
+from engine.execution.job import Chat, Delta, Finished, Message, Prefilled, Text, Tool
 from engine.execution.snapshot import Snapshot
 from engine.gateway.formats import Head
 from engine.gateway.openai_format import ChatFormat
@@ -163,6 +163,18 @@ async def test_what_comes_between_two_reads_wakes_a_stream_once(box: Box) -> Non
     await ended.wait()
     batch = await anext(execution)
     assert [type(event) for event in batch] == [*[Delta] * 5, Finished]
+
+
+async def test_a_stream_tells_the_tokens_of_its_prompt_before_its_text(box: Box) -> None:
+    """The worker counts them in the first delta of a sequence alone."""
+    execution = box.run(stream=True)
+    first = await box.sent(execution)
+    (id,) = box.ids()
+    box.step(wire.Delta(id, "a", 1, (), prompt_tokens=12, cached_tokens=4))
+    prefilled, begun = await first
+    assert prefilled == Prefilled(0, 12, 4) == execution.answer.choices[0].prefilled
+    assert isinstance(begun, Delta)
+    execution.cancel()
 
 
 async def test_a_call_is_passed_on_while_it_is_written_and_names_the_end(box: Box) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from engine.execution.answers import Answer
+from engine.execution.answers import Answer, Choice
 from engine.execution.job import CallDelta, Delta, Event, Finished
 from engine.gateway import streaming
 from engine.gateway.anthropic_format import MessageFormat
@@ -36,7 +36,7 @@ def answered(events: list[Event]) -> Answer:
 def accumulated(events: list[Event]) -> dict[str, Any]:
     """The message that the events of a stream add up to, as Anthropic describes it."""
     format = MessageFormat(HEAD)
-    raw = format.opening(0)
+    raw = format.opening(Choice(0))
     raw += b"".join(streaming.chunks(format, (event,)) for event in events)
     raw += format.closing(answered(events))
     message: dict[str, Any] = {}

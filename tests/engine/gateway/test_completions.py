@@ -106,7 +106,12 @@ def test_a_prompt_fills_the_context_but_for_one_token(stack: Stack) -> None:
 def test_a_prompt_of_the_release_goes_before_text_only(stack: Stack) -> None:
     """Tokens cannot be joined to it, and it is not shown to who asks for the prompt."""
     assert texts(said(stack, ORDER, model="ops", user="sara"))
-    for body, param in (({"prompt": [5, 6]}, "prompt"), ({"prompt": "x", "echo": True}, "echo")):
+    refused: list[tuple[dict[str, Any], str]] = [
+        ({"prompt": [5, 6]}, "prompt"),
+        ({"prompt": "x", "echo": True}, "echo"),
+        ({"prompt": "x", "prompt_logprobs": 0}, "prompt_logprobs"),
+    ]
+    for body, param in refused:
         error = said(stack, **body, model="ops", user="sara")["error"]
         assert (error["code"], error["param"]) == ("unsupported_parameter", param)
 
@@ -153,6 +158,48 @@ def test_the_tokens_of_a_prompt_have_log_probabilities(stack: Stack) -> None:
     told = [each for each in streamed if each]
     for part in ("tokens", "text_offset"):
         assert [one for each in told for one in each[part]] == found[part]
+
+
+def test_a_prompt_is_scored_by_the_ids_of_its_tokens(stack: Stack) -> None:
+    """As vLLM answers `prompt_logprobs`: the figures of `echo`, without the prompt in the text."""
+    ids = tokens(stack, ORDER)
+    (echoed,) = said(stack, ORDER, echo=True, logprobs=3)["choices"]
+    (choice,) = said(stack, ORDER, prompt_logprobs=2)["choices"]
+    first, *told = choice["prompt_logprobs"]
+    assert first is None
+    chosen = [each[str(id)] for each, id in zip(told, ids[1:], strict=True)]
+    assert [one["logprob"] for one in chosen] == pytest.approx(
+        echoed["logprobs"]["token_logprobs"][1 : len(ids)], abs=ROUNDING
+    )
+    assert all({1, 2} <= {one["rank"] for one in each.values()} for each in told)
+    assert (choice["logprobs"], ORDER + choice["text"]) == (None, echoed["text"])
+    both = said(stack, ORDER, echo=True, logprobs=0, prompt_logprobs=2, max_tokens=0)["choices"][0]
+    assert [set(each) for each in both["prompt_logprobs"][1:]] == [set(each) for each in told]
+    assert (both["text"], both["logprobs"]["top_logprobs"]) == (ORDER, None)
+
+
+def test_a_conversation_is_scored_as_its_template_renders_it(stack: Stack) -> None:
+    """Its control tokens, too; the figures are beside the choices."""
+    asked = {"model": "raw", "messages": [{"role": "user", "content": ORDER}]}
+    scored = {**asked, "prompt_logprobs": 0, "n": 2, "max_tokens": 2}
+    with stack.http() as http:
+        answer = http.post("/v1/chat/completions", json=scored)
+        ids = http.post("/tokenize", json=asked).json()["tokens"]
+    told = answer.json()["prompt_logprobs"]
+    assert [each and list(each) for each in told] == [None, *([str(id)] for id in ids[1:])]
+    assert {"prompt_logprobs"}.isdisjoint(answer.json()["choices"][0])
+    assert answer.json()["usage"]["prompt_tokens"] == len(ids)
+
+
+def test_tokens_are_named_by_their_ids(stack: Stack) -> None:
+    """Those of the answer and of the prompt before it, its first, too."""
+    answer = said(stack, ORDER, echo=True, logprobs=1, return_tokens_as_token_ids=True)
+    named = answer["choices"][0]["logprobs"]["tokens"]
+    ids = [int(name.removeprefix("token_id:")) for name in named]
+    assert ids[: len(tokens(stack, ORDER))] == tokens(stack, ORDER)
+    with stack.http() as http:
+        spelled = http.post("/detokenize", json={"model": "raw", "tokens": ids}).json()["prompt"]
+    assert spelled.removesuffix("<|im_end|>") == answer["choices"][0]["text"]
 
 
 def test_a_prompt_is_scored_without_an_answer(stack: Stack) -> None:
@@ -234,6 +281,8 @@ def test_an_end_has_its_log_probability_after_a_scored_prompt(stack: Stack) -> N
         ({"prompt": [[5], [1_000_000]], "echo": True}, "invalid_value", "prompt[1][0]"),
         ({"prompt": "", "echo": True, "max_tokens": 0}, "empty_prompt", "prompt"),
         ({"logprobs": 21, "echo": True}, "invalid_value", "logprobs"),
+        ({"prompt_logprobs": 21}, "invalid_value", "prompt_logprobs"),
+        ({"prompt_logprobs": 1, "stream": True}, "invalid_value", "prompt_logprobs"),
         ({"suffix": " late."}, "unsupported_parameter", "suffix"),
     ],
 )

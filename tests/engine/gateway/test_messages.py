@@ -109,6 +109,23 @@ def test_a_stream_accumulates_to_the_whole(client: Anthropic) -> None:
     assert final.usage.output_tokens == whole.usage.output_tokens
 
 
+def test_a_stream_begins_with_the_tokens_of_its_prompt(client: Anthropic) -> None:
+    """Clients show how full a context is from `message_start`; its end says the same."""
+    events = [
+        *client.messages.create(
+            model="ops", messages=[{"role": "user", "content": TEXT}], max_tokens=2, stream=True,
+            metadata={"user_id": "sara"},
+        )
+    ]  # fmt: skip
+    (started,) = [event for event in events if event.type == "message_start"]
+    (ended,) = [event for event in events if event.type == "message_delta"]
+    began, over = started.message.usage, ended.usage
+    assert (began.input_tokens, began.cache_read_input_tokens, began.output_tokens) == (
+        over.input_tokens, over.cache_read_input_tokens, 0
+    )  # fmt: skip
+    assert read_tokens(started.message) > 0
+
+
 def test_it_says_why_an_answer_ended(client: Anthropic) -> None:
     """Its own end, the limit, or which of the stop sequences."""
     whole = ask(client, metadata={"user_id": "sara"})

@@ -14,7 +14,7 @@ from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.chat.chat_completion import ChoiceLogprobs
 
-from engine.execution.answers import Answer
+from engine.execution.answers import Answer, Choice
 from engine.execution.job import (
     CallDelta,
     Delta,
@@ -71,7 +71,7 @@ def test_a_chunk_is_one_event(text: str) -> None:
 def test_chat_chunks_are_what_openai_reads() -> None:
     """Opening, piece with logprobs, ending, closing."""
     format = ChatFormat(HEAD, usage=True)
-    opening = ChatCompletionChunk.model_validate(event(format.opening(0)))
+    opening = ChatCompletionChunk.model_validate(event(format.opening(Choice(0))))
     assert opening.choices[0].delta.role == "assistant"
     piece = ChatCompletionChunk.model_validate(event(format.chunk(0, "ä", [LOGPROB])))
     assert piece.choices[0].logprobs is not None
@@ -266,3 +266,51 @@ def test_a_prompt_in_a_stream_is_one_event(tokens: int) -> None:
     assert found["text_offset"] == [0, *range(0, 2 * tokens - 2, 2)]
     (after,) = event(format.chunk(1, "y", [LOGPROB]))["choices"]
     assert after["logprobs"]["text_offset"] == [2 * tokens - 2]
+
+
+def test_a_prompt_is_told_by_the_ids_of_its_tokens() -> None:
+    """As vLLM does: nothing of the first, and a rank only where the alternatives show it."""
+    likely = (Logprob(b" a", -0.5, 7), Logprob(b"\xc3", -1.0, 8))
+    scored = (
+        PromptToken(b"x", None, (), token=4),
+        PromptToken(b" a", -0.5, likely, token=7),
+        PromptToken(b" z", float("-inf"), likely, token=9),
+    )
+    one = Answer(jobs.job("x a z"), [])
+    one.add([Echoed(0, "", (), scored), Finished(0, "length", 3, 0, 0, 0)])
+    (choice,) = json.loads(TextFormat(HEAD).whole(one))["choices"]
+    a = {"logprob": -0.5, "rank": 1, "decoded_token": " a"}
+    half = {"logprob": -1.0, "rank": 2, "decoded_token": "\ufffd"}
+    z = {"logprob": -9999.0, "rank": None, "decoded_token": " z"}
+    assert choice["prompt_logprobs"] == [None, {"7": a, "8": half}, {"9": z, "7": a, "8": half}]
+    assert (choice["text"], choice["logprobs"]) == ("", None)
+
+
+def test_tokens_are_named_by_their_ids_where_that_is_asked_for() -> None:
+    """In both kinds of completion, the alternatives, too."""
+    top = (Logprob(b" a", -0.5, 7), Logprob(b"\xc3", -1.0, 8))
+    told = TokenLogprob(top[0], top)
+    text = event(TextFormat(HEAD, token_ids=True).chunk(0, " a", [told]))["choices"][0]["logprobs"]
+    assert (text["tokens"], text["top_logprobs"]) == (
+        ["token_id:7"],
+        [{"token_id:7": -0.5, "token_id:8": -1.0}],
+    )
+    chat = event(ChatFormat(HEAD, token_ids=True).chunk(0, " a", [told]))["choices"][0]["logprobs"]
+    (entry,) = chat["content"]
+    assert [each["token"] for each in entry["top_logprobs"]] == ["token_id:7", "token_id:8"]
+    assert entry["bytes"] == [*b" a"]
+
+
+@pytest.mark.parametrize("usage", [True, False])
+def test_timings_come_with_the_end_of_an_answer(usage: bool) -> None:
+    """In the chunk that has the usage, or in one of their own; whole answers have the same."""
+    job = jobs.job("a", arrived_us=1_000)
+    one = Answer(job, [])
+    one.add([Delta(0, "b", 1, (), 9_000), Finished(0, "stop", 4, 1, 5_000, 0)])
+    format = ChatFormat(HEAD, usage=usage, arrived_us=job.arrived_us)
+    raw = format.closing(one).removesuffix(b"data: [DONE]\n\n")
+    last = ChatCompletionChunk.model_validate(event(raw))
+    assert (last.choices, last.usage is not None) == ([], usage)
+    assert last.model_extra is not None
+    assert last.model_extra["timings"]["prompt_ms"] == 3.0
+    assert json.loads(format.whole(one))["timings"] == last.model_extra["timings"]

@@ -101,6 +101,14 @@ def test_a_bad_field_is_named(changed: dict[str, Any], code: str, param: str) ->
     assert param.partition("[")[0] in error.message
 
 
+def test_nothing_ends_an_answer_whose_end_is_ignored() -> None:
+    """A stop string beside it would be ignored, too, and is refused; an empty list is none."""
+    asked = CHAT.read(json.dumps(HI | {"ignore_eos": True, "stop": []}).encode())
+    assert asked.options().ignore_eos
+    both = CHAT.read(json.dumps(HI | {"ignore_eos": True, "stop": ["x"]}).encode())
+    assert caught(both.options).param == "ignore_eos"
+
+
 def test_a_missing_field_is_named() -> None:
     """As a required parameter."""
     error = refused(CHAT, b'{"model":"ops"}')

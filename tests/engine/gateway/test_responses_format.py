@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from openai.types.responses import Response
 
-from engine.execution.answers import Answer
+from engine.execution.answers import Answer, Choice
 from engine.execution.job import CallDelta, Delta, Event, Finished
 from engine.gateway import errors, responses_bodies, streaming
 from engine.gateway.formats import Head
@@ -45,7 +45,7 @@ def answered(events: list[Event]) -> Answer:
 def streamed(events: list[Event]) -> list[dict[str, Any]]:
     """The events of the stream, in order."""
     one = format()
-    raw = one.opening(0)
+    raw = one.opening(Choice(0))
     raw += b"".join(streaming.chunks(one, (event,)) for event in events)
     raw += one.closing(answered(events))
     found = []
@@ -124,7 +124,7 @@ def test_a_call_names_the_namespace_of_its_function() -> None:
     assert whole["tools"] == [
         {**AGENTS, "tools": [{**SPAWN, "description": None}]}, {**SPAWN, "description": None},
     ]  # fmt: skip
-    raw = one.opening(0) + b"".join(streaming.chunks(one, (event,)) for event in events)
+    raw = one.opening(Choice(0)) + b"".join(streaming.chunks(one, (event,)) for event in events)
     assert raw.count(b'"namespace":"agents"') == 2  # when it is added, and when it is done
 
 

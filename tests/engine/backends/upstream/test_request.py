@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import msgspec
+import pytest
 
 from engine.backends.upstream import constraint as constraints
 from engine.backends.upstream import request
@@ -68,6 +69,20 @@ def test_how_much_to_reason_is_passed_on() -> None:
     sent = body(Chat(plain, effort="low"), thinking_budget=32)
     assert (sent["reasoning_effort"], sent["thinking_budget"]) == ("low", 32)
     assert {"reasoning_effort", "thinking_budget", "tools"}.isdisjoint(body(Chat(plain)))
+
+
+@pytest.mark.parametrize(
+    ("field", "asked"),
+    [
+        ("prompt_logprobs", {"prompt_logprobs": 0}),
+        ("return_tokens_as_token_ids", {"token_ids": True, "logprobs": 1}),
+    ],
+)
+def test_what_needs_ids_of_tokens_is_refused_by_name(field: str, asked: dict[str, Any]) -> None:
+    """Servers name tokens by their texts, and two tokens may have the same."""
+    with pytest.raises(failures.Invalid) as caught:
+        request.of(jobs.job("a", **asked), 0, model="m", extensions=True)
+    assert (caught.value.code, caught.value.param) == ("unsupported_parameter", field)
 
 
 SERVERS = ("", "vllm", "sglang", "llamacpp", "paddock")
