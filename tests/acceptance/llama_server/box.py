@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +23,10 @@ from tests.engine.gateway.gateway_processes import Stack
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a box is made of; `context_tokens` is of one sequence."""
+    """What a box is made of.
+
+    `context_tokens` is of one sequence; pages of the `origins` may ask it from a browser.
+    """
 
     weights: Path
     service: str
@@ -32,6 +36,7 @@ class Plan:
     temperature: float
     seed: int
     task: Task = "text"
+    origins: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -40,7 +45,7 @@ def running(root: Path, plan: Plan) -> Iterator[Stack]:
     stack = asyncio.run(_furnish(root, plan))
     with gateway_processes.running(stack):
         stack.start_worker(stack.releases[plan.service], model=plan.weights)
-        stack.start_gateway()
+        stack.start_gateway(allowed_origins=json.dumps(plan.origins))
         stack.until_ready()
         yield stack
 

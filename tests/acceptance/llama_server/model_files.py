@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import gguf
 
 from tests.engine.serving import tiny_gguf
 
-_TEMPLATE: Final = gguf.Keys.Tokenizer.CHAT_TEMPLATE
-_GIVEN: Final = {gguf.Keys.General.ARCHITECTURE, _TEMPLATE}
+_TOKENS: Final = gguf.Keys.Tokenizer.LIST
+_END: Final = "<|im_end|>"
 
 ENCODER_TOKENS: Final = 512
 """The longest input of an encoder."""
@@ -39,25 +40,43 @@ BUILT_IN: Final = {
 def with_template(source: Path, folder: Path, template: str) -> Path:
     """A copy of a GGUF file that has this chat template; written once."""
     out = folder / f"{hashlib.sha256(template.encode()).hexdigest()[:12]}.gguf"
-    if out.exists():
-        return out
+    if not out.exists():
+        _copy(source, out, {gguf.Keys.Tokenizer.CHAT_TEMPLATE: template})
+    return out
+
+
+def endless(source: Path, folder: Path) -> Path:
+    """A copy of a GGUF file whose texts do not end, as those of stories260K; written once.
+
+    libllama knows the tokens that end a text by their names and by the ids of EOS and EOT.
+    """
+    out = folder / "endless.gguf"
+    if not out.exists():
+        keys = gguf.Keys.Tokenizer
+        tokens = gguf.GGUFReader(source).fields[_TOKENS].contents()
+        tokens = ["<|no_end|>" if token == _END else token for token in tokens]
+        _copy(source, out, {_TOKENS: tokens, keys.EOS_ID: 0, keys.EOT_ID: 0})
+    return out
+
+
+def _copy(source: Path, out: Path, changes: Mapping[str, Any]) -> None:
+    """Copy a GGUF file with some of its fields changed."""
     read = gguf.GGUFReader(source)
     architecture = read.fields[gguf.Keys.General.ARCHITECTURE].contents()
     writer = gguf.GGUFWriter(out, architecture, endianess=read.endianess)
     for field in read.fields.values():
-        if field.name in _GIVEN or field.name.startswith("GGUF."):
+        if field.name == gguf.Keys.General.ARCHITECTURE or field.name.startswith("GGUF."):
             continue
         kind = field.types[0]
         inner = field.types[-1] if kind is gguf.GGUFValueType.ARRAY else None
-        writer.add_key_value(field.name, field.contents(), kind, inner)
-    writer.add_chat_template(template)
+        value = changes.get(field.name, field.contents())
+        writer.add_key_value(field.name, value, kind, inner)
     for tensor in read.tensors:
         writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return out
 
 
 def encoder(folder: Path, pooling: str) -> Path:

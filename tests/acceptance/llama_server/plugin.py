@@ -28,6 +28,12 @@ from tests.home_fixtures import WEIGHTS
 _HUB: Final = types.ModuleType("wget")
 """Nothing is downloaded; the tests whose models would be are not run."""
 _TABLE: Final = table.read()
+_LOCAL: Final = tuple(
+    f"http://{host}{port}"
+    for host, other in (("localhost", 8080), ("127.0.0.1", 3000), ("[::1]", 3000))
+    for port in ("", f":{other}")
+)
+"""Pages of this host, where llama-server has the word `localhost` for all of them."""
 _KEPT: Final = 3
 """Boxes that run at once: most tests ask for one of a few settings, in turn."""
 
@@ -46,10 +52,12 @@ class Boxes:
         self._running: dict[box.Plan, tuple[Stack, ExitStack]] = {}
         self._door = ExitStack()
         self._made = 0
+        self.endless = False
+        """Whether the model of the next box does not end its texts."""
 
     def start(self, server: Any) -> None:
         """What `ServerProcess.start` does: returns when it answers."""
-        plan = _plan(server, self._root)
+        plan = _plan(server, self._root, endless=self.endless)
         stack = self._box(plan)
         settings = door.Settings(
             stack.port,
@@ -86,10 +94,10 @@ class Boxes:
         self._folder.cleanup()
 
 
-def _plan(server: Any, folder: Path) -> box.Plan:
+def _plan(server: Any, folder: Path, *, endless: bool) -> box.Plan:
     """The box for the settings of a llama-server; what has no counterpart is left out."""
     slots = server.n_slots or 4
-    weights = WEIGHTS
+    weights = model_files.endless(WEIGHTS, folder) if endless else WEIGHTS
     task: Task = "text"
     template = server.chat_template
     if server.chat_template_file:
@@ -105,11 +113,12 @@ def _plan(server: Any, folder: Path) -> box.Plan:
         task=task,
         weights=weights,
         service=(server.model_alias or "model"),
-        context_tokens=min((server.n_ctx or 4096) // slots, 2048),
+        context_tokens=min((server.n_ctx or 4096) // (1 if server.kv_unified else slots), 2048),
         sequences=slots,
         max_tokens=server.n_predict if (server.n_predict or -1) > 0 else 256,
         temperature=server.temperature,
         seed=server.seed,
+        origins=_LOCAL if server.cors_origins else (),
     )
 
 
@@ -152,7 +161,9 @@ _OTHERS: Final = {
 @pytest.fixture(autouse=True)
 def _texts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """What only another model says is not compared where the table says so."""
-    if _TABLE.of(request.node.nodeid).other_model:
+    entry = _TABLE.of(request.node.nodeid)
+    _boxes.endless = entry.endless
+    if entry.other_model:
         monkeypatch.setattr(request.module, "match_regex", lambda _, text: isinstance(text, str))
 
 

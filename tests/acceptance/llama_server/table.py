@@ -20,13 +20,15 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `passes`: all its assertions hold. `differs`: it runs and fails as `why` says, at an assertion
     that holds `at`. `not run`: it is skipped, because of `why`. With `other_model` the texts that
-    only the model of that test says are not compared.
+    only the model of that test says are not compared; with `endless` the model does not end its
+    texts, as that of the test does not.
     """
 
     outcome: Literal["passes", "differs", "not run"]
     why: str = ""
     at: str = ""
     other_model: bool = False
+    endless: bool = False
 
 
 class Table:
