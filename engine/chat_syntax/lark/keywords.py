@@ -62,18 +62,20 @@ def rules(rule: str, tool: str, schema: Mapping[str, Any] | None) -> str:
     for place, (key, required) in enumerate(schemas.named(root)):
         if not _NAME.fullmatch(key) or keyword.iskeyword(key) or "." in key:
             raise Unwritable(f"the name {key}, which is none in Python")
-        name = f"{rule}_{place}"
+        name, value = _value(f"{rule}_{place}", root, root["properties"][key])
         items.append((f"{pieces.literal(f'{key}=')} {name}", required))
-        made.append(_value(name, root, root["properties"][key]))
+        made.append(value)
     inner = pieces.members(f"{rule}_all", items, _BETWEEN)
     return f'{rule}: "(" {rule}_all ")"\n{inner}{"".join(made)}'
 
 
-def _value(name: str, root: Mapping[str, Any], schema: Any) -> str:
-    """The rules of one value, the first of them `name`."""
+def _value(name: str, root: Mapping[str, Any], schema: Any) -> tuple[str, str]:
+    """The rule of one value and what defines it: `name`, or one for all free texts."""
     schema = {} if schema is True else schema
     if not isinstance(schema, Mapping):
         raise Unwritable("a schema that is no object")
+    if schema.get("type") == "string" and schema.keys() & schemas.NARROWING == {"type"}:
+        name, schema = "text", {"type": "string"}
     options, terminals = [pieces.part(root, schema)], ""
     for each in schemas.typed(root, schema):
         if each["type"] in _WORDS and not each.keys() & {"enum", "const"}:
@@ -81,7 +83,7 @@ def _value(name: str, root: Mapping[str, Any], schema: Any) -> str:
         elif each["type"] == "string" and (inner := _unescaped(each)):
             options.append(f"{name.upper()}_{len(options)}")
             terminals += f'{options[-1]}: "\'" ({inner}) "\'"\n'
-    return f"{name}: {' | '.join(options)}\n{terminals}"
+    return name, f"{name}: {' | '.join(options)}\n{terminals}"
 
 
 def _unescaped(schema: Mapping[str, Any]) -> str:

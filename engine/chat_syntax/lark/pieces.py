@@ -25,6 +25,7 @@ SPACING: Final = {
 llguidance reads this."""
 TERMINALS: Final = 'LINE: "\\n"\nWS: /[ \\n\\t]{1,8}/\n'
 _DEFINED: Final = ("$defs", "definitions")
+_DESCRIBING: Final = frozenset({"title", "description", "default", "examples"})
 _ESCAPES: Final = str.maketrans(
     {"\n": "\\n", **{each: f"\\{each}" for each in "\\.+*?()|[]{}^$#&~/-"}}
 )
@@ -72,13 +73,17 @@ def arguments(schema: Mapping[str, Any] | None) -> str:
 
 
 def part(root: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
-    """A value as JSON whose schema is part of another one, with the definitions of that.
+    """A value as JSON whose schema is part of another one, with the definitions that it may need.
 
     Raises:
         Unwritable: it refers to something else.
     """
-    held = {**{each: root[each] for each in _DEFINED if each in root}, **schema}
-    within = tuple(f"#/{each}/" for each in _DEFINED if each in held)
+    held = {key: schema[key] for key in schema if key not in _DESCRIBING}
+    if next(_references(held), None) is None:
+        return value(held)
+    defined = {key: root[key] for key in _DEFINED if key in root}
+    held = {**defined, **held}
+    within = tuple(f"#/{key}/" for key in defined)
     for each in _references(held):
         if not (within and each.startswith(within)):
             raise Unwritable(f"$ref {each} is not within $defs")

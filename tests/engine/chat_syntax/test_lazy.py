@@ -226,6 +226,15 @@ def test_schemas_that_are_too_large_together_are_refused(name: str) -> None:
     with pytest.raises(lazy.Unwritable, match="too large together"):
         lazy.of(FAMILIES[name], tools, tuple(tools), {})
     assert lazy.of(FAMILIES[name], tools, ("f0",), {}) is not None
+    described = {"description": "Of the call. " * 30, "type": "string"}
+    text = {
+        "properties": {f"a{place}": described for place in range(10)},
+        "$defs": {"b": described},
+    }
+    many = {f"f{place}": text for place in range(128)}
+    found = lazy.of(FAMILIES[name], many, tuple(many), {})
+    assert found is not None
+    assert "Of the call" not in found.grammar
 
 
 def test_a_text_is_one_of_those_that_its_schema_names() -> None:
