@@ -73,7 +73,7 @@ async def test_nothing_starts_by_itself_until_an_operator_enables_it(world: Worl
 async def test_it_takes_its_own_steps_stops_before_others_and_can_be_undone(world: World) -> None:
     """As its own principal; a person takes over where it stopped."""
     said = await world.must("runbooks.automate", "high-latency")
-    assert "takes batch, long alone" in said
+    assert "takes batch, long without a person" in said
     await _fires(world)
     run = await _run(world, 1, State.WAITING)
     assert (run.pace, run.waits_at, run.taken_by) == (Pace.ALONE, "shed", None)

@@ -183,7 +183,7 @@ async def test_a_role_that_someone_else_took_meanwhile_is_not_taken_from_them(
 @pytest.mark.parametrize(
     ("verb", "arguments", "said"),
     [
-        ("note", {"sentence": "x", "at_us": 2**52}, "not about the future"),
+        ("note", {"sentence": "x", "at_us": 2**52}, "cannot be dated in the future"),
         ("stable", {"at_us": 1}, "between its beginning and now"),
         ("link", {"entry": 10**9}, "ledger has no entry"),
         ("finish_item", {"item": 7}, "no action item 7"),
@@ -200,7 +200,7 @@ async def test_what_cannot_be_is_refused(
     assert said in told
     async with world.store.read() as s:
         assert len(await incident_events.of(s, 1)) == 1
-    assert "names no incident" in await ask(world, "close", "support")
+    assert "is not an incident" in await ask(world, "close", "support")
     assert "no INC-99" in await ask(world, "close", "INC-99")
 
 
