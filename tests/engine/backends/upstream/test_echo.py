@@ -11,8 +11,8 @@ from engine.backends.upstream.health import STREAK
 from engine.execution import answering, failures
 from engine.execution.job import Delta, Echoed, Finished, Logprob, PromptToken, Text, TokenLogprob
 from tests.engine.backends.upstream import loopback
+from tests.engine.backends.upstream.exchanges import events, exchange
 from tests.engine.backends.upstream.loopback import Asked, Reply
-from tests.engine.backends.upstream.test_exchange import events, exchange
 from tests.engine.execution import jobs
 
 

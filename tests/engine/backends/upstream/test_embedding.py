@@ -13,8 +13,8 @@ from engine.backends.upstream import embedding, maker
 from engine.execution import failures
 from engine.execution.job import Embed, Finished, Rerank, Vectors
 from tests.engine.backends.upstream import loopback
+from tests.engine.backends.upstream.exchanges import events, exchange, failure
 from tests.engine.backends.upstream.loopback import Asked, Reply
-from tests.engine.backends.upstream.test_exchange import events, exchange, failure
 from tests.engine.execution import jobs
 
 
