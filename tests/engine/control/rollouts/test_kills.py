@@ -21,8 +21,8 @@ from storage.rollout_steps import DEFAULTS, Mirror, Pause, Strategy, Webhook
 from storage.rollouts import State
 from storage.store import Session
 from tests.engine.control.rollouts import worlds
-from tests.engine.control.rollouts.test_any_order import check
-from tests.engine.control.rollouts.test_walks import ENOUGH
+from tests.engine.control.rollouts.invariants import check
+from tests.engine.control.rollouts.walks import ENOUGH
 from tests.engine.control.rollouts.worlds import World
 
 WRITES: Final = ("INSERT", "UPDATE", "DELETE")

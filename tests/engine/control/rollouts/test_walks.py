@@ -12,11 +12,8 @@ from storage.requests import Class, Outcome
 from storage.rollout_looks import Verdict
 from storage.rollouts import Phase, State, Why
 from tests.engine.control.rollouts import worlds
+from tests.engine.control.rollouts.walks import AFTER, BEFORE, ENOUGH, smoked
 from tests.engine.control.rollouts.worlds import CANDIDATE, STABLE, World
-
-BEFORE = {STABLE: 10_000, CANDIDATE: 0}
-AFTER = {STABLE: 0, CANDIDATE: 10_000}
-ENOUGH = 320  # requests without an event: both default gates pass
 
 
 @pytest_asyncio.fixture
@@ -24,15 +21,6 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     """The box of a test."""
     async with worlds.made(tmp_path / "home") as made:
         yield made
-
-
-async def smoked(world: World) -> None:
-    """The candidate is loaded and has answered its smoke requests."""
-    assert await world.settle() == []
-    await world.load(CANDIDATE)
-    assert [plan.do for plan in await world.settle()] == [Do.SMOKE]
-    assert await world.weights() == BEFORE
-    await world.smoke()
 
 
 async def test_blue_green_switches_at_once_soaks_and_releases_the_old_release(

@@ -20,7 +20,7 @@ from storage.jobs import State as JobState
 from storage.rollout_steps import Analysis, OnNo, Pause, SetWeight, Webhook
 from storage.rollouts import State, Why
 from tests.engine.control.rollouts import worlds
-from tests.engine.control.rollouts.test_walks import AFTER, BEFORE, ENOUGH, smoked
+from tests.engine.control.rollouts.walks import AFTER, BEFORE, ENOUGH, smoked
 from tests.engine.control.rollouts.worlds import World
 from tests.engine.jobs import run_jobs
 from tests.engine.webhooks import hooks
