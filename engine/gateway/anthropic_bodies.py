@@ -25,9 +25,6 @@ UNCHANGING: Final[Mapping[str, tuple[object, ...]]] = {
 }
 """Fields that are not supported, with the values, beside null, that leave the answer unchanged."""
 
-BOUNDED: Final[Mapping[str, int]] = {"messages": 50_000}
-"""Fields that hold what a tool was called with, and how many lists and objects at the most."""
-
 _ROLES: Final = {"user": "user", "assistant": "assistant", "system": "user"}
 
 _Name = Annotated[str, Meta(max_length=512)]

@@ -14,6 +14,8 @@ from engine.gateway import errors
 
 LIMIT: Final = 10_000
 """In a field that may hold many."""
+MESSAGES_LIMIT: Final = 50_000
+"""In a whole conversation, with the parts of its messages and what tools were called with."""
 VALUES_LIMIT: Final = 50_000
 """In a field of free form, which is also written again, for a template or for a grammar."""
 DEPTH: Final = 150

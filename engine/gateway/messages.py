@@ -21,13 +21,11 @@ _MESSAGE: Final = request_bodies.Reader(
     anthropic_bodies.Message,
     ignored=anthropic_bodies.IGNORED,
     unchanging=anthropic_bodies.UNCHANGING,
-    bounded=anthropic_bodies.BOUNDED,
 )
 _COUNT: Final = request_bodies.Reader(
     anthropic_bodies.TokenCount,
     ignored=anthropic_bodies.IGNORED,
     unchanging=anthropic_bodies.UNCHANGING,
-    bounded=anthropic_bodies.BOUNDED,
 )
 
 

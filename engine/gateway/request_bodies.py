@@ -277,6 +277,12 @@ _UNCHANGING: Final[Mapping[str, tuple[object, ...]]] = {
 _FREE: Final = frozenset({"prompt_variables", "metadata", "chat_template_kwargs", "tools"})
 """Fields that may hold anything."""
 
+_CONVERSATIONS: Final = ("messages", "input")
+_BOUNDED: Final[Mapping[str, int]] = {
+    **dict.fromkeys(_FREE, containers.LIMIT),
+    **dict.fromkeys(_CONVERSATIONS, containers.MESSAGES_LIMIT),
+}
+
 _AT: Final = re.compile(r"^(.*?)(?: - at (?:`key` in )?`\$\.?(.*?)(?:\[\.\.\.\])?`)?$", re.DOTALL)
 _FIELD: Final = re.compile(r"field `(\w+)`")
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -297,10 +303,10 @@ class Reader:
     ) -> None:
         """`ignored` and `unchanging` are the tables of the dialect's fields without support.
 
-        `bounded` are other fields than those of free form that may be made of many containers,
-        with how many at the most.
+        `bounded` are other fields than those of free form and conversations that may be made of
+        many containers, with how many at the most.
         """
-        self._bounded = {**dict.fromkeys(_FREE, containers.LIMIT), **bounded}
+        self._bounded = {**_BOUNDED, **bounded}
         self._ignored = ignored
         self._unchanging = unchanging
         self.body = body

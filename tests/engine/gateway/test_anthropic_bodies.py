@@ -14,7 +14,6 @@ READER = request_bodies.Reader(
     anthropic_bodies.Message,
     ignored=anthropic_bodies.IGNORED,
     unchanging=anthropic_bodies.UNCHANGING,
-    bounded=anthropic_bodies.BOUNDED,
 )
 ASK = {"role": "user", "content": "Where is order 17?"}
 LOOK = {"name": "look", "input_schema": {"type": "object"}}
