@@ -231,6 +231,11 @@ class Message(TokenCount, kw_only=True):
             constraint=self._constraint(),
         )
 
+    @property
+    def shows_thoughts(self) -> bool:
+        """Whether the answer has the text of its reasoning."""
+        return self.thinking is None or self.thinking.display != "omitted"
+
     def _constraint(self) -> job.Constraint | None:
         field, form = "output_format", self.output_format
         if form is None and self.output_config is not None:

@@ -37,9 +37,10 @@ _encode: Final = msgspec.json.Encoder().encode
 class MessageFormat(Format):
     """POST /v1/messages. A stream has one block of content open at a time."""
 
-    def __init__(self, head: Head) -> None:
-        """Nothing is written yet."""
+    def __init__(self, head: Head, *, thoughts: bool = True) -> None:
+        """Nothing is written yet. Without `thoughts` blocks of reasoning are empty."""
         self._head = head
+        self._thoughts = thoughts
         self._blocks = 0
         self._open = ""
 
@@ -59,7 +60,7 @@ class MessageFormat(Format):
     def reasoning(self, _: int, text: str) -> bytes:
         """A piece of the reasoning."""
         block = self._block("thinking", {"type": "thinking", "thinking": "", "signature": ""})
-        return block + self._delta("thinking_delta", "thinking", text)
+        return block + self._delta("thinking_delta", "thinking", text if self._thoughts else "")
 
     def calls(self, _: int, parts: Sequence[CallDelta]) -> bytes:
         """Pieces of calls, each in a block of its own."""
@@ -112,7 +113,8 @@ class MessageFormat(Format):
     def pieces(self, answer: Answer) -> Iterator[bytes]:
         """The message."""
         (choice,) = answer.choices
-        yield _encode(self._message(_content(choice), choice.finish, _usage(answer)))
+        content = _content(choice, thoughts=self._thoughts)
+        yield _encode(self._message(content, choice.finish, _usage(answer)))
 
     def _message(
         self, content: Sequence[object], finish: Finished | None, usage: dict[str, int]
@@ -128,11 +130,12 @@ class MessageFormat(Format):
         }
 
 
-def _content(choice: Choice) -> list[dict[str, Any]]:
+def _content(choice: Choice, *, thoughts: bool) -> list[dict[str, Any]]:
     """The blocks of a finished choice: reasoning, text, calls."""
     blocks: list[dict[str, Any]] = []
     if choice.reasoning:
-        blocks.append({"type": "thinking", "thinking": choice.reasoning, "signature": ""})
+        said = choice.reasoning if thoughts else ""
+        blocks.append({"type": "thinking", "thinking": said, "signature": ""})
     if choice.text:
         blocks.append({"type": "text", "text": choice.text})
     return blocks + [_use(call) for call in choice.calls]

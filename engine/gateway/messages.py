@@ -32,8 +32,8 @@ _COUNT: Final = request_bodies.Reader(
 async def create(context: Context, request: Request) -> Response:
     """POST /v1/messages."""
 
-    def format(head: Head, _: anthropic_bodies.Message, __: Job) -> Format:
-        return MessageFormat(head)
+    def format(head: Head, body: anthropic_bodies.Message, _: Job) -> Format:
+        return MessageFormat(head, thoughts=body.shows_thoughts)
 
     response = await completions.complete(context, request, _MESSAGE, format)
     response.headers[DIALECT.id_header] = f"req_{request.state.id}"

@@ -98,7 +98,14 @@ def test_the_choice_of_tools_is_openais(
 )
 def test_thinking_is_a_budget(thinking: Any, budget: int | None) -> None:
     """None of it is a budget of nothing."""
+    assert read(thinking=thinking).shows_thoughts
     assert read(thinking=thinking).options() == Options(max_tokens=9, thinking_budget=budget)
+
+
+def test_thoughts_may_be_left_out() -> None:
+    """Whatever they may cost."""
+    omitted = {"type": "enabled", "budget_tokens": 1024, "display": "omitted"}
+    assert not read(thinking=omitted).shows_thoughts
 
 
 def test_a_message_of_the_system_is_part_of_the_users_turn() -> None:

@@ -33,9 +33,9 @@ def answered(events: list[Event]) -> Answer:
     return answer
 
 
-def accumulated(events: list[Event]) -> dict[str, Any]:
+def accumulated(events: list[Event], *, thoughts: bool = True) -> dict[str, Any]:
     """The message that the events of a stream add up to, as Anthropic describes it."""
-    format = MessageFormat(HEAD)
+    format = MessageFormat(HEAD, thoughts=thoughts)
     raw = format.opening(Choice(0))
     raw += b"".join(streaming.chunks(format, (event,)) for event in events)
     raw += format.closing(answered(events))
@@ -95,3 +95,11 @@ def test_a_call_that_was_cut_has_the_arguments_that_are_there() -> None:
 def test_an_empty_answer_has_no_blocks() -> None:
     """And its stream is well-formed."""
     assert accumulated([Finished(0, "stop", 5, 1, 0, 0)])["content"] == []
+
+
+def test_reasoning_that_is_not_to_be_shown_is_empty() -> None:
+    """Its block is there all the same, in a stream and in the whole."""
+    whole = json.loads(MessageFormat(HEAD, thoughts=False).whole(answered(EVENTS)))
+    assert accumulated(EVENTS, thoughts=False) == whole
+    assert whole["content"][0] == {"type": "thinking", "thinking": "", "signature": ""}
+    assert whole["content"][1] == {"type": "text", "text": "I shall look."}
