@@ -14,6 +14,7 @@ from app.figures import (
     alert_rows,
     incidents,
     jobs,
+    ledger,
     models,
     places,
     prompt_versions,
@@ -110,6 +111,10 @@ async def _prompts(s: Session, facts: Facts, query: Query) -> snapshot.Prompts:
     )  # fmt: skip
 
 
+async def _ledger(s: Session, facts: Facts, query: Query) -> snapshot.Ledger:
+    return await ledger.rows(s, limit=query.limit, until_us=facts.now_us)
+
+
 async def _alerts(s: Session, facts: Facts, query: Query) -> snapshot.Alerts:
     return await alert_rows.read_at(s, query.alert, facts.now_us)
 
@@ -143,6 +148,7 @@ PARTS: Final[Mapping[str, Part]] = {
     "alerts": _alerts,
     "cost": reading.PARTS["cost"],
     "gpu": reading.PARTS["gpu"],
+    "ledger": _ledger,
 }
 """The places that can be shown as of a past moment."""
 

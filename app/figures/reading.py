@@ -18,6 +18,7 @@ from app.figures import (
     gpus,
     incidents,
     jobs,
+    ledger,
     models,
     places,
     prompt_versions,
@@ -41,7 +42,7 @@ AB_TESTS: Final = 50
 REPLAYS: Final = 100
 INCIDENTS: Final = 100
 
-SELDOM: Final = frozenset({"prompts", "prompt", "runbooks"})
+SELDOM: Final = frozenset({"prompts", "prompt", "runbooks", "ledger"})
 """Places that show only what people change: read again once the ledger has grown."""
 
 
@@ -166,6 +167,11 @@ async def _gpu(s: Session, facts: Facts, query: Query) -> snapshot.Gpus:
     return gpus.gpus(facts)
 
 
+async def _ledger(s: Session, facts: Facts, query: Query) -> snapshot.Ledger:
+    del facts
+    return await ledger.rows(s, limit=query.limit)
+
+
 async def _incidents(s: Session, facts: Facts, query: Query) -> snapshot.Incidents:
     return await incidents.rows(s, query.incident, facts.now_us, limit=INCIDENTS)
 
@@ -200,6 +206,7 @@ PARTS: Final[Mapping[str, Part]] = {
     "alerts": _alerts,
     "cost": _cost,
     "gpu": _gpu,
+    "ledger": _ledger,
     "incidents": _incidents,
     "incident": _incident,
     "jobs": _jobs,

@@ -105,6 +105,10 @@ PLACES: Final[Mapping[str, Where]] = {
             command="samples tail --kind gpu",
         ),
         Where(
+            name="ledger", key="e",
+            sentence="Every change: who made it, when and why", command="ledger tail",
+        ),
+        Where(
             name="help", key="question_mark",
             sentence="The keys of this place", command="--help",
         ),

@@ -19,6 +19,7 @@ from app.screens.incident import Incident
 from app.screens.incidents import Incidents
 from app.screens.job import Job
 from app.screens.jobs import Jobs
+from app.screens.ledger import Ledger
 from app.screens.models import Models
 from app.screens.place import Place
 from app.screens.problems import Problems
@@ -39,7 +40,7 @@ from app.screens.traffic import Traffic
 EVERY: Final[tuple[type[Place], ...]] = (
     Pulse, Problems, Incidents, Incident, Traffic, Rollouts, Rollout, Releases, Requests, Request,
     Prompts, Prompt, Models, AbTests, Replays, Replay, Runbooks, Run, Jobs, Job, Alerts,
-    Cost, Gpu, Help,
+    Cost, Gpu, Ledger, Help,
 )  # fmt: skip
 
 BY_NAME: Final[Mapping[str, type[Place]]] = {place.where: place for place in EVERY}

@@ -18,6 +18,7 @@ from app.snapshot.gpus import GpuCard, GpuProcess, Gpus
 from app.snapshot.header import Header, Node, Person, Trouble
 from app.snapshot.incidents import Incident, IncidentRow, Incidents
 from app.snapshot.jobs import Job, JobRow, JobStep
+from app.snapshot.ledger import Ledger, LedgerRow
 from app.snapshot.machine import Gpu, Host, Machine
 from app.snapshot.models import ModelRow
 from app.snapshot.prompts import Difference, Prompt, PromptLabel, PromptRow, Prompts
@@ -56,6 +57,8 @@ __all__ = [
     "Job",
     "JobRow",
     "JobStep",
+    "Ledger",
+    "LedgerRow",
     "Load",
     "Machine",
     "Maintenance",
@@ -132,6 +135,7 @@ class Snapshot:
     alerts: Alerts | None = None
     cost: Cost | None = None
     gpu: Gpus | None = None
+    ledger: Ledger | None = None
     incidents: Incidents | None = None
     incident: Incident | None = None
     latest: tuple[RolloutRow, ...] = ()  # the newest rollout of each service

@@ -17,7 +17,7 @@ async def test_no_place_lets_an_escape_through(crowded_home: Home, width: int, h
     """Controls, escapes, marks of direction and markup are shown, in every place that has them."""
     seen = ""
     async with pilot.at(pilot.program(crowded_home), width, height) as screen:
-        for keys in ("o", "t", "r", "v", "p", "a", "g", "dollar_sign", "l", "enter"):
+        for keys in ("o", "t", "r", "v", "p", "a", "g", "dollar_sign", "e", "l", "enter"):
             await screen.go(keys)
             seen += screen.text
     assert set() == {unicodedata.category(c) for c in seen.replace("\n", "")} & {"Cc", "Cf", "Cs"}
