@@ -10,7 +10,16 @@ from typing import Final
 
 from runbooks.looking.probe import Probe, rounded
 from runbooks.values import Value
-from storage import deployments, freezes, machine, processes, quarantine, services, spending
+from storage import (
+    deployments,
+    freezes,
+    machine,
+    processes,
+    quarantine,
+    services,
+    spending,
+    upstreams,
+)
 from storage.deployments import Status
 from storage.home import config
 from storage.measures import Window
@@ -76,9 +85,13 @@ async def restarting_deployment(s: Session, _of: str, _window_s: int, _second: i
 
 
 async def silent_deployment(s: Session, _of: str, _window_s: int, _second: int) -> Value:
-    """A deployment with an instance that gives no sign of life; None without one."""
+    """A deployment with an instance that gives no sign of life, or an upstream that gives none."""
     found = [each for each in await processes.every(s) if each.silent_since_us is not None]
-    return found[0].deployment if found else None
+    if found:
+        return found[0].deployment
+    down = {name for name, each in (await upstreams.health(s)).items() if each.reason is not None}
+    remote = [each.name for each in await deployments.every(s) if each.upstream in down]
+    return remote[0] if remote else None
 
 
 async def cost_today(s: Session, _of: str, _window_s: int, second: int) -> Value:

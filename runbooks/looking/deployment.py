@@ -10,7 +10,8 @@ from typing import Final
 
 from runbooks.looking.probe import Probe, rounded
 from runbooks.values import Value
-from storage import deployments, instance_work, knobs, machine, processes
+from storage import deployments, instance_work, knobs, machine, processes, upstreams
+from storage.deployments import Backend, Deployment
 from storage.instance_work import Work
 from storage.measures import Window
 from storage.processes import Process, State
@@ -39,13 +40,27 @@ def _work(figure: Callable[[Sequence[Work]], float | None], sentence: str) -> Pr
     return probe
 
 
-def _instances(figure: Callable[[Sequence[Process]], int], sentence: str) -> Probe:
+def _instances(
+    figure: Callable[[Sequence[Process]], int], sentence: str, *, answering: bool | None = None
+) -> Probe:
+    """An upstream counts as one while it answers, or while it does not, as `answering` says."""
+
     async def probe(s: Session, of: str, _window_s: int, _second: int) -> Value:
-        name = (await deployments.find(s, of)).name
-        return figure([each for each in await processes.every(s) if each.deployment == name])
+        found = await deployments.find(s, of)
+        if answering is not None and found.backend is Backend.UPSTREAM:
+            known = await _answers(s, found)
+            return None if known is None else int(known is answering)
+        every = await processes.every(s)
+        return figure([each for each in every if each.deployment == found.name])
 
     probe.__doc__ = sentence
     return probe
+
+
+async def _answers(s: Session, upstream: Deployment) -> bool | None:
+    """Whether an upstream answers, as the gateway found it last; None before it has asked."""
+    health = (await upstreams.health(s)).get(upstream.upstream or "")
+    return None if health is None else health.reason is None
 
 
 def _occupancy(works: Sequence[Work]) -> float | None:
@@ -68,13 +83,18 @@ async def utilisation(s: Session, of: str, window_s: int, second: int) -> Value:
 
 
 async def room(s: Session, of: str, _window_s: int, _second: int) -> Value:
-    """How many sequences one instance was loaded with room for: the most for max_running."""
-    return (await deployments.find(s, of)).max_sequences
+    """How many sequences an instance was loaded with room for; 0 where an upstream decides."""
+    return (await deployments.find(s, of)).max_sequences or 0
 
 
 async def replicas(s: Session, of: str, _window_s: int, _second: int) -> Value:
     """How many instances are wanted."""
     return (await deployments.find(s, of)).replicas
+
+
+async def backend(s: Session, of: str, _window_s: int, _second: int) -> Value:
+    """What computes: local, server or upstream; the instances of an upstream are not the node's."""
+    return (await deployments.find(s, of)).backend.value
 
 
 async def status(s: Session, of: str, _window_s: int, _second: int) -> Value:
@@ -99,6 +119,7 @@ PROBES: Final[Mapping[str, Probe]] = {
     "utilisation": utilisation,
     "max_running_room": room,
     "replicas": replicas,
+    "backend": backend,
     "deployment_status": status,
     "deployment_reason": why,
     "running": _work(lambda w: sum(x.last.running for x in w), "Requests that run now."),
@@ -110,11 +131,14 @@ PROBES: Final[Mapping[str, Probe]] = {
     ),
     "busy_share": _work(instance_work.busy_share, "Share of time that instances compute."),
     "instances_ready": _instances(
-        lambda found: sum(each.state is State.READY for each in found), "Instances that are ready."
+        lambda found: sum(each.state is State.READY for each in found),
+        "Instances that are ready; an upstream counts as one while it answers.",
+        answering=True,
     ),
     "instances_silent": _instances(
         lambda found: sum(each.silent_since_us is not None for each in found),
-        "Instances that run and give no sign of life.",
+        "Instances that run and give no sign of life; an upstream counts as one if it is silent.",
+        answering=False,
     ),
     "instance_restarts": _instances(
         lambda found: max((each.restarts for each in found), default=0),

@@ -13,7 +13,17 @@ from typing import Any
 import pytest
 
 from runbooks import parsing
-from storage import alerts, deployments, freezes, knobs, prompts, rollouts, runs, services
+from storage import (
+    alerts,
+    deployments,
+    freezes,
+    knobs,
+    prompts,
+    rollouts,
+    runs,
+    services,
+    upstreams,
+)
 from storage.processes import State as ProcessState
 from storage.samples import Kind
 from storage.store import Session
@@ -251,6 +261,63 @@ async def test_kv_pressure_shortens_answers_then_runs_fewer(world: World) -> Non
     assert await knob(world, "max_running") == 8
     await world.must("runbooks.undo", str(run.id))
     assert await knob(world, "max_running") == 16
+
+
+@pytest.fixture
+async def remote(world: World) -> World:
+    """The same box with the service far, which r1 answered before the upstream vllm did."""
+    await world.must("upstreams.add", "vllm", url="http://127.0.0.1:9/v1")
+    await world.must("releases.create", upstream={"name": "vllm", "model": "m"})
+    await world.must("services.create", "far", release="r1")
+    await world.must("services.split", "far", arms={"r3": 10_000})
+    return world
+
+
+async def busy(world: World, ms: int, kv: float) -> None:
+    """The upstream answers so slowly, with its cache so full."""
+    await world.measured(
+        (Kind.ARM, "far/r3", latency(ms)), (Kind.INSTANCE, "vllm", instance(waiting=40, kv=kv))
+    )
+
+
+async def test_high_latency_of_an_upstream_goes_back_since_nothing_else_is_here(
+    remote: World,
+) -> None:
+    """It has no knobs, and its instances are not the node's: those steps are left out."""
+    await busy(remote, 6000, kv=0.5)
+
+    async def faster(world: World) -> None:
+        await busy(world, 800, kv=0.5)
+
+    remote.reacts["services.undo"] = faster
+    run, steps = await remote.walked("high-latency", service="far")
+    assert (run.state, remote.asked) == (runs.State.DONE, ["back: services.undo"])
+    assert steps["latency"].looked == pytest.approx(6000, rel=0.01)
+    assert steps["back"].after == pytest.approx(800, rel=0.01)
+    assert {steps[name].outcome for name in ("batch", "long", "shed", "scale")} == {"skipped"}
+
+
+async def test_a_full_cache_of_an_upstream_is_a_persons(remote: World) -> None:
+    """By its own figure; nothing here makes room in it, and the run says so."""
+    await busy(remote, 300, kv=0.99)
+    run, steps = await remote.walked("kv-pressure", service="far")
+    assert (run.state, remote.asked) == (runs.State.DONE, [])
+    assert (steps["cache"].looked, steps["call"].outcome) == (0.99, "done")
+
+
+async def test_an_upstream_that_gives_no_sign_of_life_is_started_where_it_runs(
+    remote: World,
+) -> None:
+    """It is found, as a silent instance is, and no instance is started beside it."""
+    await remote.store.write(lambda s: upstreams.observe(s, "vllm", "connection refused", 5))
+    started = await remote.person("runbooks.start", "stuck-engine", inputs={})
+    run, steps = await remote.run(started)
+    assert (run.inputs["deployment"], steps["silent"].looked) == ("vllm", 1)
+    assert (run.waits_at, "another" in steps) == ("elsewhere", False)
+    await remote.store.write(lambda s: upstreams.observe(s, "vllm", None, 6))
+    await remote.must("runbooks.confirm", str(run.id), step="elsewhere", note="restarted")
+    run, steps = await remote.run(started)
+    assert (run.state, steps["recovered"].looked) == (runs.State.DONE, 0)
 
 
 async def test_a_hot_gpu_gets_less_to_do(world: World) -> None:
