@@ -5,8 +5,9 @@ Pure: what is read is handed in. Imported by `runbooks.parsing`.
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from storage.control_socket.verbs import Danger
 
 _RESERVED: Final = frozenset({steps.LOOKED, steps.INTENT})
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+_SHOWN: Final = 8  # names in an error
 _OF_LOOK: Final = frozenset({Outcome.EXPECTED, Outcome.UNEXPECTED, Outcome.UNMEASURED})
 
 
@@ -58,7 +60,7 @@ def _of_inputs(book: Runbook, probes: Mapping[str, Any]) -> Iterator[tuple[str, 
         if values.INPUT.fullmatch(f"{{{name}}}") is None:
             yield name, "an input's name is made of a-z and _"
         if asked.probe is not None and asked.probe not in probes:
-            yield name, f"there is no probe {asked.probe}; known: {', '.join(sorted(probes))}"
+            yield name, f"there is no probe {asked.probe}; {_known(asked.probe, probes)}"
         for used in sorted({each[1] for each in values.INPUT.finditer(asked.of)} - before):
             yield name, f"it uses {{{used}}}, which is not an input before it"
         before.add(name)
@@ -110,7 +112,7 @@ def _of_look(
     look: Look | Verify | Condition, step: Step, probes: Mapping[str, Any]
 ) -> Iterator[tuple[str, str]]:
     if look.probe not in probes:
-        yield "probe", f"there is no probe {look.probe}; known: {', '.join(sorted(probes))}"
+        yield "probe", f"there is no probe {look.probe}; {_known(look.probe, probes)}"
     if look.window_s < 1:
         yield "window_s", "a window has at least one second"
     if look.expected is None or values.is_expectation(look.expected):
@@ -122,7 +124,7 @@ def _of_look(
 def _of_action(do: Do, verbs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     verb = verbs.get(do.verb)
     if verb is None:
-        yield "verb", f"there is no verb {do.verb}; known: {', '.join(sorted(verbs))}"
+        yield "verb", f"there is no verb {do.verb}; {_known(do.verb, verbs)}"
         return
     if verb.danger is Danger.HARD and not do.confirm:
         yield "verb", f"{do.verb} is hard to reverse; add `confirm` with the name of its target"
@@ -130,6 +132,18 @@ def _of_action(do: Do, verbs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for strange in sorted(set(do.arguments) - known):
         takes = ", ".join(sorted(known)) or "none"
         yield "arguments", f"{do.verb} has no argument {strange}; it has {takes}"
+
+
+def _known(name: str, names: Iterable[str]) -> str:
+    """The names of the same noun as an unknown one, else those that are like it, else the first."""
+    known = sorted(names)
+    noun = name.partition(".")[0]
+    found = [each for each in known if each.startswith(f"{noun}.")]
+    if not found and (near := difflib.get_close_matches(name, known, n=3)):
+        return f"like it: {', '.join(near)}"
+    found = found or known
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    return f"known: {', '.join(found[:_SHOWN])}{more}"
 
 
 def _of_branches(book: Runbook, number: int, step: Step) -> Found:

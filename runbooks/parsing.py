@@ -44,7 +44,8 @@ def check(
     try:
         document = yaml_lines.Document(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        return None, [f"{path.name}: cannot be read: {error}"]
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        return None, [f"{path.name}: cannot be read: {why}"]
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = 1 if mark is None else mark.line + 1

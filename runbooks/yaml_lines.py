@@ -37,10 +37,11 @@ class Document:
         """Parse it.
 
         Raises:
-            yaml.YAMLError: it is not YAML.
+            yaml.YAMLError: it is not YAML, or gives a key twice, of which one would be ignored.
         """
         self.said: Any = yaml.load(text, Loader=_Loader)  # noqa: S506 a SafeLoader
         self._root = yaml.compose(text, Loader=_Loader)
+        _once(self._root, set())
 
     def line(self, path: Iterable[str | int]) -> int:
         """The line of a part, or of the nearest enclosing one that has a line; from 1."""
@@ -54,6 +55,23 @@ class Document:
             key, node = found
             line = key.start_mark.line + 1
         return line
+
+
+def _once(node: Any, seen: set[int]) -> None:
+    """Refuse a key that its mapping has already; `seen` are nodes, for aliases repeat them."""
+    if id(node) in seen:
+        return
+    seen.add(id(node))
+    keys: set[str] = set()
+    for part in node.value if isinstance(node, yaml.CollectionNode) else ():
+        key, value = part if isinstance(part, tuple) else (None, part)
+        if isinstance(key, yaml.ScalarNode):
+            if key.value in keys:
+                raise yaml.MarkedYAMLError(
+                    problem=f"{key.value} is given twice", problem_mark=key.start_mark
+                )
+            keys.add(key.value)
+        _once(value, seen)
 
 
 def path(said: str) -> Path:

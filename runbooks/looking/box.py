@@ -18,7 +18,7 @@ from storage import (
     quarantine,
     services,
     spending,
-    upstreams,
+    upstream_health,
 )
 from storage.deployments import Status
 from storage.home import config
@@ -89,7 +89,9 @@ async def silent_deployment(s: Session, _of: str, _window_s: int, _second: int) 
     found = [each for each in await processes.every(s) if each.silent_since_us is not None]
     if found:
         return found[0].deployment
-    down = {name for name, each in (await upstreams.health(s)).items() if each.reason is not None}
+    down = {
+        name for name, each in (await upstream_health.every(s)).items() if each.reason is not None
+    }
     remote = [each.name for each in await deployments.every(s) if each.upstream in down]
     return remote[0] if remote else None
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from runbooks.looking.probe import Probe, rounded
 from runbooks.values import Value
-from storage import deployments, instance_work, knobs, machine, processes, upstreams
+from storage import deployments, instance_work, knobs, machine, processes, upstream_health
 from storage.deployments import Backend, Deployment
 from storage.instance_work import Work
 from storage.measures import Window
@@ -59,7 +59,7 @@ def _instances(
 
 async def _answers(s: Session, upstream: Deployment) -> bool | None:
     """Whether an upstream answers, as the gateway found it last; None before it has asked."""
-    health = (await upstreams.health(s)).get(upstream.upstream or "")
+    health = (await upstream_health.every(s)).get(upstream.upstream or "")
     return None if health is None else health.reason is None
 
 

@@ -22,7 +22,7 @@ from storage import (
     rollouts,
     runs,
     services,
-    upstreams,
+    upstream_health,
 )
 from storage.processes import State as ProcessState
 from storage.samples import Kind
@@ -309,12 +309,12 @@ async def test_an_upstream_that_gives_no_sign_of_life_is_started_where_it_runs(
     remote: World,
 ) -> None:
     """It is found, as a silent instance is, and no instance is started beside it."""
-    await remote.store.write(lambda s: upstreams.observe(s, "vllm", "connection refused", 5))
+    await remote.store.write(lambda s: upstream_health.observe(s, "vllm", "connection refused", 5))
     started = await remote.person("runbooks.start", "stuck-engine", inputs={})
     run, steps = await remote.run(started)
     assert (run.inputs["deployment"], steps["silent"].looked) == ("vllm", 1)
     assert (run.waits_at, "another" in steps) == ("elsewhere", False)
-    await remote.store.write(lambda s: upstreams.observe(s, "vllm", None, 6))
+    await remote.store.write(lambda s: upstream_health.observe(s, "vllm", None, 6))
     await remote.must("runbooks.confirm", str(run.id), step="elsewhere", note="restarted")
     run, steps = await remote.run(started)
     assert (run.state, steps["recovered"].looked) == (runs.State.DONE, 0)

@@ -83,7 +83,16 @@ def _with(step: dict[str, object]) -> dict[str, object]:
         (_with({"name": "a", "look": {"probe": 7}}), "step a"),
         (_with({"name": "a"}), "step a: it neither looks, acts nor asks"),
         (_with({"name": "a", "look": {"probe": "mood"}}), "step a: there is no probe mood; known:"),
-        (_with({"name": "a", "do": {"verb": "box.burn"}}), "step a: there is no verb box.burn"),
+        (
+            _with({"name": "a", "do": {"verb": "box.burn"}}),
+            "step a: there is no verb box.burn; known: box.freeze, box.unfreeze",
+        ),
+        (
+            _with({"name": "a", "look": {"probe": "eror_rate"}}),
+            "there is no probe eror_rate; like it: error_rate, ",
+        ),
+        ("name: good\nname: bad", "good.yaml:2: cannot be read: name is given twice"),
+        ("steps:\n  - look: {probe: a, of: b, probe: c}", "good.yaml:2: cannot be read: probe is"),
         (_with({"name": "a", "look": {"probe": "split", "expected": "nice"}}), "'nice' is not an"),
         (_with({"name": "a", "look": {"probe": "split", "of": "{box}"}}), "{box}, which is not an"),
         (
