@@ -12,7 +12,8 @@ from typing import Any
 
 from runbooks.drills.drill import Fault, Scene
 from runbooks.walk.box import Box
-from storage import alert_rule_versions, alerts, drills
+from storage import alert_rule_files, alert_rule_versions, alerts, drills
+from storage.alert_rules import Rule
 from storage.alerts import Alert, State
 from storage.drills import Drill
 from storage.store import Session
@@ -50,7 +51,9 @@ class Detecting:
         fired = await self._fired(rules)
         if fired is None:
             return None
-        said = f"alert {fired.id}, {fired.rule}: {fired.summary.rstrip('.')}"
+        for_s = rules[fired.rule].for_s
+        waited = f" after its {alert_rule_files.written(for_s)}" if for_s else ""
+        said = f"alert {fired.id}, {fired.rule}{waited}: {fired.summary.rstrip('.')}"
         await self._note(detected_at_us=fired.fired_at_us, detected_by=said, alert_id=fired.id)
         return said
 
@@ -60,10 +63,12 @@ class Detecting:
             at_us = moment(self._scene, "full_at_us", self._box)
             await self._note(measured_at_us=at_us, measured_by=self._measured)
 
-    async def _in_force(self, s: Session) -> frozenset[str]:
+    async def _in_force(self, s: Session) -> dict[str, Rule]:
         """The rules in force that are about the fault; an operator may have removed some."""
         wanted = {*self._fault.rules, self._scene.site.name}
-        return frozenset(wanted & (await alert_rule_versions.in_force(s)).keys())
+        known = await alert_rule_versions.in_force(s)
+        found = {name: each.rule for name, each in known.items() if name in wanted}
+        return {name: rule for name, rule in found.items() if rule is not None}
 
     async def _fired(self, rules: Collection[str]) -> Alert | None:
         """The alert of these rules about the drill that fired first."""

@@ -17,5 +17,5 @@ PLANS: Final[Mapping[str, str]] = {
     "corrupt-model": "A model file that was cut off is added.",
     "disk-full": "The disk of a scratch store is full; the box's store is not touched.",
     "cost-spike": "Answers get many times longer than they were.",
-    "bad-answers": "A release answers nonsense, and users dislike it.",
+    "bad-answers": "Users dislike a release's answers. 20 minutes: the alert rule waits for 15.",
 }

@@ -93,7 +93,9 @@ async def _alert(world: World, service: str) -> int:
 
 async def test_a_fault_is_detected_when_its_alert_fires_about_the_drill(world: World) -> None:
     """Not by the same rule about another service; the figure's time is beside it."""
-    rule = Rule(name="smoke", expression="paddock_instance_up == 0", summary="smoke")
+    rule = Rule(
+        name="smoke", expression="paddock_instance_up == 0", for_s=900, summary="smoke"
+    )  # fmt: skip
     await world.store.write(
         lambda s: alert_rule_versions.set(s, rule, actor="kim", at_us=1, intent_id=None)
     )
@@ -103,7 +105,7 @@ async def test_a_fault_is_detected_when_its_alert_fires_about_the_drill(world: W
     await _alert(world, "support")
     assert await detecting.look() is None
     number = await _alert(world, "drill-smoke")
-    assert await detecting.look() == f"alert {number}, smoke: smoke"
+    assert await detecting.look() == f"alert {number}, smoke after its 15m: smoke"
     (drill,) = await world.read(drills.tail)
     fired = await world.read(lambda s: alerts.find(s, number))
     assert (drill.alert_id, drill.detected_at_us) == (number, fired.fired_at_us)
