@@ -26,6 +26,7 @@ from storage.alert_nodes import (
     Node,
     Number,
     Selector,
+    constant,
     is_scalar,
     selectors,
 )
@@ -181,7 +182,7 @@ def _binary(parsed: Any, depth: int) -> Node:
     if operation not in ARITHMETIC | COMPARISONS | SETS:
         raise errors.Invalid(f"the operator {operation} is not supported")
     left, right = _node(parsed.lhs, depth + 1), _node(parsed.rhs, depth + 1)
-    if operation in {"/", "%"} and right == Number(0.0):
+    if operation in {"/", "%"} and constant(right) == 0:
         raise errors.Invalid("it divides by zero, so it never has a value")
     modifier = parsed.modifier
     if modifier is None:

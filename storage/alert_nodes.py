@@ -6,10 +6,14 @@ package.
 
 from __future__ import annotations
 
+import contextlib
+import math
+import operator
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 
 class Match(StrEnum):
@@ -119,6 +123,36 @@ def is_scalar(node: Node) -> bool:
     if isinstance(node, Binary):
         return is_scalar(node.left) and is_scalar(node.right)
     return isinstance(node, Number)
+
+
+_OPERATIONS: Final[Mapping[str, Callable[[float, float], float]]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "%": math.fmod,
+    "^": math.pow,
+}
+
+
+def constant(node: Node) -> float | None:
+    """The value of an expression of numbers alone; None where it is anything else, or has none."""
+    found: float | None = None
+    match node:
+        case Number():
+            found = node.value
+        case Negate() if (of := constant(node.of)) is not None:
+            found = -of
+        case Call(function="vector", arguments=(only,)):
+            found = constant(only)
+        case Binary() if node.operation in _OPERATIONS:
+            left, right = constant(node.left), constant(node.right)
+            if left is not None and right is not None:
+                with contextlib.suppress(ArithmeticError, ValueError):
+                    found = _OPERATIONS[node.operation](left, right)
+        case _:
+            pass
+    return found
 
 
 def selectors(node: Node) -> Iterator[Selector]:

@@ -78,6 +78,8 @@ def test_an_export_for_prometheus_has_the_least_samples_within_the_expression() 
     [
         ("paddock_latency > 1", "there is no series paddock_latency; there is"),
         ("paddock_connections / 0 > 1", "divides by zero"),
+        ("paddock_connections / (2 - 2 * 1) > 1", "divides by zero"),
+        ("paddock_connections % vector(-0) > 1", "divides by zero"),
         ("paddock_connections[5m]", "a range is not a value"),
         ("rate(paddock_connections) > 1", "not PromQL"),
         ("sum(paddock_connections[5m:1m]) > 1", "not PromQL"),
