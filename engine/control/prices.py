@@ -6,7 +6,7 @@ import datetime as dt
 
 from engine.control.decisions import Decision, Reason
 from engine.control.handlers import handles
-from storage import costs, prices
+from storage import costs, prices, upstreams
 from storage.control_socket import verbs
 from storage.home import config
 from storage.intents import Intent
@@ -33,7 +33,19 @@ async def set(s: Session, intent: Intent, arguments: verbs.prices.Set, at_us: in
         at_us=at_us,
         intent_id=intent.id,
     )
-    return Decision(Reason.APPLIED, _outcome(price), price)
+    said = _outcome(price)
+    if not price.unset:
+        said += await _unmet(s, price.subject)
+    return Decision(Reason.APPLIED, said, price)
+
+
+async def _unmet(s: Session, subject: str) -> str:
+    """A hint where the upstream that is priced is not there: it may come yet, or is misspelt."""
+    name = subject.partition("/")[0]
+    known = [each.name for each in await upstreams.every(s)]
+    if subject in {prices.GPU_HOUR, prices.KWH} or name in known:
+        return ""
+    return f" There is no upstream {name} now; known: {', '.join(known) or 'none'}."
 
 
 def _outcome(price: Price) -> str:

@@ -35,6 +35,13 @@ def _check_narrow(matchers: tuple[str, ...]) -> None:
         raise ValueError("a silence of everything hides everything - at `$.matchers`")
 
 
+def _check_end(for_s: int) -> None:
+    """ValueError unless it lasts as long as a silence may."""
+    if not 1 <= for_s <= silences.MOST_S:
+        days = silences.MOST_S // 86_400
+        raise ValueError(f"it lasts at least 1 s and at most {days} days - at `$.for_s`")
+
+
 class SetRules(Arguments, frozen=True, kw_only=True):
     """Rules that replace those of the same names; `only` removes all others."""
 
@@ -60,12 +67,13 @@ class Silence(Arguments, frozen=True, kw_only=True):
     """
 
     matchers: Annotated[tuple[Matcher, ...], Meta(min_length=1, max_length=alert_matchers.MOST)]
-    for_s: Annotated[int, Meta(ge=1, le=silences.MOST_S)]
+    for_s: int
     starts_in_s: Annotated[int, Meta(ge=0, le=silences.MOST_S)] = 0
 
     def __post_init__(self) -> None:
-        """Refuse matchers that cannot be read, and a silence of everything."""
+        """Refuse matchers that cannot be read, a silence of everything, and one without an end."""
         _check_narrow(self.matchers)
+        _check_end(self.for_s)
 
 
 class Maintain(Arguments, frozen=True, kw_only=True):
@@ -75,12 +83,13 @@ class Maintain(Arguments, frozen=True, kw_only=True):
     """
 
     matchers: Annotated[tuple[Matcher, ...], Meta(min_length=1, max_length=alert_matchers.MOST)]
-    for_s: Annotated[int, Meta(ge=1, le=silences.MOST_S)]
+    for_s: int
     starts_at_us: Annotated[int, Meta(ge=1, le=2**53)] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse matchers that cannot be read, and a window of everything."""
+        """Refuse matchers that cannot be read, a window of everything, and one without an end."""
         _check_narrow(self.matchers)
+        _check_end(self.for_s)
 
 
 class AddReceiver(Arguments, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from storage import errors, ledger, prices
+from storage import errors, ledger, prices, upstreams
 from storage.home import config
 from storage.intents import State
 from storage.prices import GPU_HOUR, KWH, QUARTER_S, Price
@@ -79,3 +79,16 @@ async def test_a_price_is_set_and_unset(furnished: Desk) -> None:
     refused = await furnished.do("prices.set", "kwh", from_s=0, micro=1, currency="EUR")
     assert refused.state is State.REFUSED
     assert refused.outcome == "The prices of this box are in USD; convert EUR into it."
+
+
+async def test_a_price_of_an_upstream_that_is_not_there_says_so(furnished: Desk) -> None:
+    """It is kept, for the upstream may be added later; a misspelt one would price nothing."""
+    await furnished.store.write(
+        lambda s: upstreams.add(s, name="vllm", url="http://h/v1", actor="kim", at_us=5)
+    )
+    tokens = {"from_s": AT, "input_micro": 3, "output_micro": 4}
+    known = await furnished.do("prices.set", "vllm/qwen", **tokens)
+    other = await furnished.do("prices.set", "vlm", **tokens)
+    unset = await furnished.do("prices.set", "vlm", from_s=AT)
+    assert "no upstream" not in (known.outcome or "") + (unset.outcome or "")
+    assert (other.outcome or "").endswith(" There is no upstream vlm now; known: vllm.")

@@ -193,6 +193,13 @@ def test_a_silence_without_an_end_or_of_everything_is_refused(arguments: dict[st
         verbs.parse("alerts.silence", arguments)
 
 
+@pytest.mark.parametrize("verb", ["alerts.silence", "alerts.maintain"])
+def test_how_long_a_silence_may_last_is_said(verb: str) -> None:
+    """In days, as people type it."""
+    with pytest.raises(errors.BadArguments, match="at least 1 s and at most 30 days"):
+        verbs.parse(verb, {"matchers": ["service=a"], "for_s": 31 * 24 * 3600})
+
+
 async def test_a_receiver_is_added_tested_and_removed(tmp_path: Path) -> None:
     """What waits for it is dropped; its address is in no record."""
     async with boxes.made(tmp_path / "home") as box:
