@@ -1,4 +1,4 @@
-"""Which services, workers and so on there are: an alert about one that was removed ends.
+"""Which services, workers, budgets and so on there are: an alert about one that was removed ends.
 
 Reads only. Imported by `engine.control.alerts`.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from storage import deployments, processes, receivers, releases, services, upstreams
+from storage import budgets, deployments, processes, receivers, releases, services, upstreams
 from storage.store import Session
 
 Existing = Mapping[str, frozenset[str]]
@@ -33,5 +33,6 @@ async def read(s: Session) -> Existing:
         "deployment": frozenset(each.name for each in placed if each.name in used),
         "worker": frozenset({each.name for each in known} | far | wanted),
         "receiver": frozenset(each.name for each in await receivers.every(s)),
+        "subject": frozenset(each.subject for each in await budgets.every(s)),
         "process": frozenset({each.name for each in known} | wanted),
     }

@@ -15,6 +15,7 @@ from storage import (
     alert_rounds,
     alert_rule_versions,
     alerts,
+    budgets,
     errors,
     processes,
     services,
@@ -22,6 +23,7 @@ from storage import (
 from storage.alert_rounds import Outcome
 from storage.alert_rules import Rule
 from storage.alerts import State, Why
+from storage.budgets import Budget, Period, Scope
 from storage.samples import GatewaySample, HostSample, Kind
 from storage.store import Session
 from storage.tallies import Tally
@@ -169,6 +171,25 @@ async def test_an_alert_about_a_service_that_was_removed_ends(tmp_path: Path) ->
         async with box.store.read() as s:
             (ended,) = await alerts.ended(s)
         assert ended.why is Why.GONE
+
+
+async def test_an_alert_about_a_budget_that_was_removed_ends(tmp_path: Path) -> None:
+    """Nothing is measured of it any more, and nothing will be."""
+    refuses = Rule(
+        name="refuses", expression='paddock_budget_state{state="refuses"} == 1', summary="spent"
+    )
+    budget = Budget(scope=Scope.SERVICE, subject="support", period=Period.MONTH, limit_micro=0)
+    async with boxes.made(tmp_path / "home", refuses) as box:
+        await box.store.write(lambda s: budgets.set(s, budget, actor="kim", at_us=8))
+        await box.serve(2)
+        assert await box.states() == [State.FIRING]
+        await box.store.write(
+            lambda s: budgets.remove(
+                s, Scope.SERVICE, "support", Period.MONTH, actor="kim", at_us=9
+            )
+        )
+        await box.serve(1)
+        assert await box.active() == []
 
 
 DOWN = Rule(name="down", expression="paddock_instance_up == 0", summary="{{ $labels.worker }}")
