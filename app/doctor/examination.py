@@ -58,6 +58,10 @@ def _home(home: Home) -> list[Finding]:
         settings = config.load(home)
     except errors.StorageError as error:
         return [problem("home", str(error), "")]
+    if (exposed := access.exposed(home, settings.people.group)) is not None:
+        said = f"{exposed} is open to more people than config.toml says."
+        advice = "Restart the node, which closes it: `paddock stop`, `paddock serve --detach`."
+        return [problem("home", said, advice)]
     who = settings.people.group or "its owner alone"
     return [ok("home", f"{home.root}, open to {who}; config.toml can be read.")]
 

@@ -82,6 +82,21 @@ def admit_to_socket(path: Path, gid: int | None) -> None:
     _share(path, gid, _CONNECT)
 
 
+def exposed(home: Home, name: str | None) -> Path | None:
+    """What is open to more people than the owner and the group of that name; None if nothing is.
+
+    The node sets the modes when it starts; someone may have changed them since, or copied the home.
+    """
+    gate = homes.PRIVATE if name is None else homes.LOOKED_AT
+    allowed = [(home.root, gate), (home.secrets, homes.PRIVATE)]
+    if name is not None:  # its members enter
+        allowed += [(path, _OWN) for path in (home.database, *homes.beside(home.database))]
+    for path, mode in allowed:
+        if path.exists() and path.stat().st_mode & 0o777 & ~mode:
+            return path
+    return None
+
+
 def owns(home: Home) -> bool:
     """Whether this user opens the store's files; other users read through the node."""
     try:

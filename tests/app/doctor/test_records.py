@@ -111,6 +111,16 @@ async def test_a_stopped_box_is_examined(store: Store) -> None:
     assert (node.level, "paddock serve" in node.advice) == (Level.PROBLEM, True)
 
 
+async def test_a_home_that_others_may_read_is_a_problem(store: Store) -> None:
+    """Prompts and answers are in it; that it belongs to its owner is not assumed."""
+    first = (await examined(store.home))[0]
+    assert (first.level, "open to its owner alone" in first.sentence) == (Level.OK, True)
+    store.home.root.chmod(0o755)
+    first = (await examined(store.home))[0]
+    assert first.level is Level.PROBLEM
+    assert f"{store.home.root} is open to more people" in first.sentence
+
+
 async def test_an_entry_that_was_changed_is_a_problem(store: Store) -> None:
     """Though the file is whole for SQLite."""
 
