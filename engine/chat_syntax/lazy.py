@@ -152,6 +152,24 @@ def _longer(name: str, tools: Collection[str]) -> list[str]:
 def _grammar(calls: _Own, tools: Schemas, strict: Collection[str], controls: Controls) -> str:
     """What follows the beginning of calls that are no JSON."""
     held = {name: schema for name, schema in tools.items() if name in strict}
+    rules = _rules(calls, held, controls)
+    named = {name: f"t{place}" for place, name in enumerate(held)}
+    if isinstance(calls, PythonCalls):
+        free = {name: "free" for name in tools if name not in held and keywords.nameable(name)}
+        options = [f"{pieces.literal(name)} {rule}" for name, rule in (named | free).items()]
+        close = pieces.mark(calls.close, controls)
+        return f"start: LINE WS? calls\n{rules}{keywords.calls(options, close)}{pieces.TERMINALS}"
+    options = [f"{pieces.literal(name)} LINE {rule}" for name, rule in named.items()]
+    options += [
+        f"{pieces.literal(name)} LINE {pieces.literal(each[len(name) :])} {named[each]}"
+        for name in held
+        for each in _longer(name, held)
+    ]
+    return f"start: {' | '.join(options)}\n{rules}{pieces.TERMINALS}"
+
+
+def _rules(calls: _Own, held: Schemas, controls: Controls) -> str:
+    """The rules of the arguments of all tools that are held, `t0` for the first."""
     rules: dict[str, None] = {}  # some are of several tools
     room = _LONGEST
     for place, (name, schema) in enumerate(held.items()):
@@ -163,26 +181,7 @@ def _grammar(calls: _Own, tools: Schemas, strict: Collection[str], controls: Con
         rules.update(dict.fromkeys(lines))
         if room < 0:
             raise Unwritable(name, "the schemas of all strict tools are too large together")
-    if isinstance(calls, PythonCalls):
-        options = [f"{pieces.literal(name)} t{place}" for place, name in enumerate(held)]
-        options += [
-            f"{pieces.literal(name)} free"
-            for name in tools
-            if name not in held and keywords.nameable(name)
-        ]
-        start = "LINE WS? calls"
-        more = keywords.calls(options, pieces.mark(calls.close, controls))
-    else:
-        places = {name: f"t{place}" for place, name in enumerate(held)}
-        options = [f"{pieces.literal(name)} LINE {rule}" for name, rule in places.items()]
-        options += [
-            f"{pieces.literal(name)} LINE {pieces.literal(each[len(name) :])} {places[each]}"
-            for name in held
-            for each in _longer(name, held)
-        ]
-        start, more = " | ".join(options), ""
-    written = "\n".join(rules)
-    return f"start: {start}\n{written}\n{more}{pieces.TERMINALS}"
+    return "\n".join(rules) + "\n"
 
 
 def _arguments(

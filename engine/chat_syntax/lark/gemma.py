@@ -43,6 +43,7 @@ class _Writer:
         self._root = root
         self._controls = controls
         self._referred: dict[str, str] = {}
+        self._any = ""
         self._count = 0
 
     def value(self, schema: Any, depth: int) -> str:
@@ -84,7 +85,7 @@ class _Writer:
             for each in reference.removeprefix("#").split("/")[1:]:
                 key = each.replace("~1", "/").replace("~0", "~")
                 target = target.get(key) if isinstance(target, Mapping) else None
-            if not reference.startswith("#") or target is None:
+            if not (reference == "#" or reference.startswith("#/")) or target is None:
                 raise Unwritable(f"$ref {reference}")
             name = self._referred[reference] = self._next()
             self.rules.append(f"{name}: {self.value(target, depth - 1)}\n")
@@ -135,8 +136,8 @@ class _Writer:
         if most == 0:
             return '"[" "]"'
         item = self.value(schema.get("items", True), depth - 1)
-        more = f"{{{max(least - 1, 0)},{most and most - 1}}}"
-        inner = f'{item} ("," {item}){more}'
+        more = f' ("," {item}){{{max(least - 1, 0)},{most and most - 1}}}'
+        inner = item if most == 1 else item + more
         return f'"[" {inner} "]"' if least else f'"[" ({inner})? "]"'
 
     def _one_of(self, schema: Mapping[str, Any]) -> str:
@@ -166,15 +167,14 @@ class _Writer:
 
     def _anything(self) -> str:
         """Any value."""
-        name = self._referred.get("")
-        if name is None:
-            name = self._referred[""] = self._next()
+        if not self._any:
+            name = self._any = self._next()
             text, number = self._text({}), pieces.value({"type": "number"})
             words = " | ".join(_WORDS.values())
             item, member = f'({name} ("," {name})*)?', f'{_ANY_KEY} ":" {name}'
             object_ = f'"{{" ({member} ("," {member})*)? "}}"'
             self.rules.append(f'{name}: {text} | {number} | {words} | "[" {item} "]" | {object_}\n')
-        return name
+        return self._any
 
 
 def _is(value: Any, kind: str) -> bool:

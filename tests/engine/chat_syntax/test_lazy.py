@@ -351,6 +351,7 @@ def test_a_list_of_calls_holds_each_by_its_own_tool() -> None:
         ({"type": "array", "minItems": 1, "maxItems": 2}, ["[1]", "[{},[]]"], ["[]", "[1,2,3]"]),
         ({"type": "array", "items": {"type": "null"}}, ["[]", "[null,null]"], ["[1]"]),
         ({"type": "array", "maxItems": 0}, ["[]"], ["[1]"]),
+        ({"type": "array", "minItems": 1, "maxItems": 1}, ["[1]"], ["[]", "[1,1]"]),
         (
             {"additionalProperties": {"type": "integer"}, "type": "object"},
             ["{}", "{k:1}"],
@@ -363,6 +364,8 @@ def test_a_list_of_calls_holds_each_by_its_own_tool() -> None:
         ({"type": "string", "format": "date"}, None, None),
         ({"properties": {"a:b": {}}}, None, None),
         ({"$ref": "#/$defs/none"}, None, None),
+        ({"anyOf": [{}, {"$ref": ""}]}, None, None),
+        ({"$ref": "#anchor"}, None, None),
         ({"enum": [[1]]}, None, None),
         ({"type": "date"}, None, None),
         ({"minLength": 2}, None, None),
