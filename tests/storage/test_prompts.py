@@ -193,7 +193,7 @@ async def test_a_list_is_filtered_by_all_that_it_shows(store: Store) -> None:
 @pytest.mark.parametrize(
     ("schema", "said"),
     [
-        ({"type": "strin"}, r"no JSON Schema at \$\.type: Invalid enum value 'strin'"),
+        ({"type": "strin"}, r"not a JSON Schema at \$\.type: Invalid enum value 'strin'"),
         ({"properties": {"a": {"items": 3}}}, r"at \$\.properties\[\.\.\.\]\.items"),
         ({"required": "a"}, r"at \$\.required: Expected `array`"),
         ({"anyOf": []}, "length >= 1"),
