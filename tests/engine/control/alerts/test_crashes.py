@@ -11,7 +11,7 @@ import pytest
 
 from storage import notifications
 from storage.notifications import State
-from tests.engine.control.alerts.test_delivery import made
+from tests.engine.control.alerts.outboxes import made
 from tests.engine.webhooks import hooks
 from tests.engine.webhooks.hooks import Does
 

@@ -18,9 +18,10 @@ from engine.control.alerts.decide import Begin, Found, Keep, Move
 from engine.control.alerts.evaluate import Evaluator
 from storage import alert_expressions, alert_rule_files
 from storage.alert_rule_versions import Kind, Versioned
-from storage.alert_rules import Rule, Severity
-from storage.alerts import Alert, State, Why, fingerprint
+from storage.alert_rules import Rule
+from storage.alerts import Alert, State, Why
 from tests.engine.control.alerts import promtool, promtool_cases
+from tests.engine.control.alerts.made_alerts import changed, made
 from tests.engine.control.alerts.promtool_cases import INTERVAL_S, SPAN_S, Written
 
 VERDICTS: Final = Path(__file__).with_name("promtool_alerts.json")
@@ -93,23 +94,6 @@ class Life:
                     unmet_clock_us=step.unmet_clock_us,
                     no_data_since_us=step.no_data_since_us,
                 )
-
-
-def made(id: int, labels: Any, state: State, *, began_s: int = 0, rule: str = "slow") -> Alert:
-    """An alert."""
-    return Alert(
-        id=id, rule=rule, rule_version=1, fingerprint=fingerprint(labels), labels=dict(labels),
-        severity=Severity.WARNING, summary="x", runbook=None, state=state, why=Why.HOLDS,
-        value=1.0, began_at_us=began_s * _US, began_clock_us=began_s * _US, fired_at_us=None,
-        unmet_clock_us=None, no_data_since_us=None, ended_at_us=None, acknowledged_at_us=None,
-        acknowledged_by=None, acknowledged_reason=None,
-    )  # fmt: skip
-
-
-def changed(alert: Alert, **fields: Any) -> Alert:
-    """An alert with other fields."""
-    kept = {name: getattr(alert, name) for name in Alert.__struct_fields__}
-    return Alert(**{**kept, **fields})
 
 
 def cases(chance: random.Random, groups: int) -> list[tuple[list[Written], list[Rule], list[int]]]:

@@ -4,84 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from engine.control.alerts import delivery, notify
-from engine.control.alerts.delivery import Delivery
+from engine.control.alerts import delivery
 from engine.webhooks import call
 from storage import alerts, blocked_addresses, errors, notifications, receivers
-from storage.home import secrets
-from storage.notifications import Notification, NotificationRow, State
+from storage.notifications import NotificationRow, State
 from storage.store import Session
-from tests.engine.control.alerts import boxes
-from tests.engine.control.alerts.boxes import Box
+from tests.engine.control.alerts.outboxes import made
 from tests.engine.execution import disks
 from tests.engine.webhooks import hooks
 from tests.engine.webhooks.hooks import Does
 
 MINUTE_US: Final = 60_000_000
 REFUSED: Final = hooks.answer(503)
-
-
-class Outbox:
-    """The deliveries of a box; time is the test's."""
-
-    def __init__(self, box: Box) -> None:
-        self.box = box
-        self.now_us = boxes.BEGINNING_S * boxes.SECOND_US
-        self.restart()
-
-    def restart(self) -> None:
-        """Control dies and is started again."""
-        self.delivery = Delivery(self.box.store, now_us=lambda: self.now_us, look_s=0)
-
-    async def add(self, name: str, url: str, *, signing: str | None = None) -> None:
-        """A receiver."""
-        home = self.box.store.home
-        deposited = secrets.deposit(home, url)
-        key = None if signing is None else secrets.deposit(home, signing)
-
-        async def work(s: Session) -> None:
-            await receivers.add(
-                s, name=name, kind=receivers.kind_of(url), shown=receivers.shown(url),
-                secret=deposited, signing=key, matchers=(), group_by=("alertname",),
-                group_wait_s=0, group_interval_s=60, repeat_interval_s=3600, send_resolved=True,
-                actor="kim", at_us=1, intent_id=None,
-            )  # fmt: skip
-
-        await self.box.store.write(work)
-
-    async def queue(self, receiver: str) -> int:
-        """A test message."""
-        at_us = self.now_us
-        return await self.box.store.write(lambda s: notify.test(s, receiver, at_us=at_us))
-
-    async def deliver(self) -> int:
-        """Send what is due; how many tries that took."""
-        tasks = await self.delivery.start()
-        await asyncio.gather(*tasks)
-        return len(tasks)
-
-    async def all(self) -> list[Notification]:
-        """All notifications, oldest first."""
-        async with self.box.store.read() as s:
-            return (await notifications.tail(s, 100))[::-1]
-
-    async def states(self) -> list[State]:
-        """Their states."""
-        return [each.state for each in await self.all()]
-
-
-@asynccontextmanager
-async def made(root: Path) -> AsyncIterator[Outbox]:
-    """An outbox on a box."""
-    async with boxes.made(root / "home") as box:
-        yield Outbox(box)
 
 
 async def test_an_alert_is_told_as_alertmanager_tells_it_and_so_is_its_end(tmp_path: Path) -> None:

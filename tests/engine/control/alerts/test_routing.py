@@ -17,7 +17,7 @@ from storage.alert_groups import Notified
 from storage.alerts import Alert, Severity, State
 from storage.receivers import Kind, Receiver
 from storage.silences import Silence
-from tests.engine.control.alerts.test_decide import changed, made
+from tests.engine.control.alerts.made_alerts import changed, made
 
 _US: Final = 1_000_000
 OPS: Final = Receiver(
