@@ -42,6 +42,9 @@ def rules(
         Unwritable: the schema says more of the text than can be held.
     """
     held = terminal(schema)
+    for each in _named(schema):
+        if end in each or (folded and marked and each.startswith(_CDATA)):
+            raise Unwritable(f"the text {each}")
     first = pieces.split(end, controls)[0]
     last = "" if first in controls else first
     after = pieces.mark(end[len(last) :], controls)
@@ -84,8 +87,8 @@ def terminal(schema: Mapping[str, Any]) -> str:
     """
     schemas.refuse(schema, _UNHELD, "a text")
     held: list[str] = []
-    if "enum" in schema or "const" in schema:
-        held.append(f"({' | '.join(map(pieces.literal, _options(schema)))})")
+    if named := _named(schema):
+        held.append(f"({' | '.join(map(pieces.literal, named))})")
     least, most = schema.get("minLength", 0), schema.get("maxLength", "")
     if least or most != "":
         if not all(isinstance(each, int) and each <= _COUNTED for each in (least, most or 0)):
@@ -96,8 +99,10 @@ def terminal(schema: Mapping[str, Any]) -> str:
     return " & ".join(held)
 
 
-def _options(schema: Mapping[str, Any]) -> list[str]:
-    """The texts among `enum`, or the one of `const`."""
+def _named(schema: Mapping[str, Any]) -> list[str]:
+    """The texts among `enum`, or the one of `const`; none where the schema has neither."""
+    if "enum" not in schema and "const" not in schema:
+        return []
     options = schema.get("enum", [schema.get("const")])
     texts = [each for each in options if isinstance(each, str)] if isinstance(options, list) else []
     if "const" in schema:

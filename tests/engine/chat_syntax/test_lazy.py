@@ -206,6 +206,8 @@ def test_what_is_tried_names_no_control_token() -> None:
         {"properties": {"a": {"type": "string", "minLength": "2"}}},
         {"properties": {"a": {"type": "string", "enum": "abc"}}},
         {"properties": {"a": {"type": "string", "enum": [1]}}},
+        {"properties": {"a": {"type": "string", "enum": ["x", "</parameter>"]}}},
+        {"properties": {"a": {"type": "string", "const": "<![CDATA[x"}}},
         {"properties": {"a": False}},
         {"properties": {f"a{place}": {} for place in range(501)}},
     ],
