@@ -86,7 +86,7 @@ async def test_each_does_what_their_role_allows_and_the_group_looks(node: RealNo
     node.start()
     assert mode(node.home) == (0o700, 0o600, 0o600, 0o600)
     ((shut,),) = other_users.paddock({VIEWER: (("status",),)})
-    assert (shut.code, "Only root may look" in shut.err) == (1, True)
+    assert (shut.code, "Only root may read" in shut.err) == (1, True)
     parts = await node.until(ready("control"))
     assert "reads" not in parts
 
