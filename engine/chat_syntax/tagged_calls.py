@@ -17,6 +17,7 @@ from engine.chat_syntax.syntax import Sink
 
 _HEAD: Final = 300
 _CDATA: Final = "<![CDATA["
+_QUOTE: Final = re.compile(r'(?<!\\)(?:\\\\)*"')
 _NAME: Final = re.compile(r"\s*(?P<name>[^\s\"<>]+)\s*")
 _NEXT_TAG: Final = "<"
 """As `call_end`: a name ends at the next tag."""
@@ -193,9 +194,16 @@ def _escaped(text: str) -> str:
 
 
 def _before(source: Source, end: str) -> Reading[str | None]:
-    """The text before an end, and the end; None if the text ends first."""
+    """The text before an end, and the end; None if the text ends first.
+
+    An end within a string of JSON is part of the value, if another one follows.
+    """
     while True:
-        found = source.text.find(end, source.at)
+        found = first = source.text.find(end, source.at)
+        while found >= 0 and _quoted(source.text[source.at : found]):
+            found = source.text.find(end, found + 1)
+        if found < 0 and source.ended:
+            found = first
         if found >= 0:
             text = source.text[source.at : found]
             source.at = found + len(end)
@@ -203,3 +211,9 @@ def _before(source: Source, end: str) -> Reading[str | None]:
         if source.short():
             return None
         yield
+
+
+def _quoted(text: str) -> bool:
+    """Whether a value of JSON ends within a string."""
+    quotes = _QUOTE.findall(text) if text.lstrip()[:1] in {"{", "[", '"'} else []
+    return len(quotes) % 2 == 1

@@ -355,6 +355,15 @@ def test_a_value_is_text_where_the_schema_says_so() -> None:
     assert said.made == [("f", {"a": code})]
 
 
+def test_an_end_within_a_string_of_json_is_part_of_the_value() -> None:
+    """If another one follows; else the value was no JSON, and ends there."""
+    for value in ('["x</parameter>", 1]', '{"a\\\\": "\\"</parameter>"}', '"</parameter>"'):
+        text = f"<function=get_time><parameter=at>{value}</parameter></function>"
+        assert parsed(FAMILIES["qwen-xml"], text).calls == [("get_time", f'{{"at": {value}}}')]
+    text = '<function=get_time><parameter=at>["x</parameter><parameter=b>1</parameter></function>'
+    assert parsed(FAMILIES["qwen-xml"], text).made == [("get_time", {"at": '["x', "b": 1})]
+
+
 def test_reasoning_goes_on_where_the_prompt_opened_it() -> None:
     """Some templates end the prompt with the mark, and some models repeat it."""
     for text in ("Look.\n</think>\n\nDone.", "<think>\nLook.\n</think>Done."):
