@@ -20,12 +20,16 @@ from pathlib import Path
 from typing import Final
 
 import httpx
+import psutil
 
 from storage import releases
 from tests import home_fixtures
 from tests.bench import figures, peers
 
 START_S: Final = 120.0
+SETTLE_S: Final = 30.0
+IDLE_SHARE: Final = 0.05
+"""A server that takes less of a core than this has started."""
 
 
 class DidNotStart(Exception):
@@ -176,6 +180,7 @@ async def _server(
     try:
         await _ready(process, f"http://127.0.0.1:{port}{path}", log)
         took_us = (time.monotonic_ns() - began) // 1000
+        await _settled(psutil.Process(process.pid))
         yield Running(name, port, process.pid, took_us, model="bench")
     finally:
         await asyncio.to_thread(_stop, process)
@@ -192,6 +197,23 @@ async def _ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
                 pass
             await asyncio.sleep(0.01)
     raise DidNotStart(f"{url} did not answer; the server's log is {log}")
+
+
+async def _settled(server: psutil.Process) -> None:
+    """Wait until it idles: the node's other processes still start when its gateway serves."""
+    until = time.monotonic() + SETTLE_S
+    used_s = _used_s(server)
+    while time.monotonic() < until:
+        await asyncio.sleep(1)
+        before_s, used_s = used_s, _used_s(server)
+        if used_s - before_s < IDLE_SHARE:
+            return
+
+
+def _used_s(server: psutil.Process) -> float:
+    """Processor time of a process and all its descendants."""
+    times = [each.cpu_times() for each in (server, *server.children(recursive=True))]
+    return sum(each.user + each.system for each in times)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -2,7 +2,8 @@
 
 `python tests/bench/random_gguf.py OUT [--vocabulary 32000] [--width 320] [--layers 12]
 [--type q8_0|f16] [--lora OUT]`. Llama architecture, byte-level BPE without merges to speak of:
-what it says is noise.
+what it says is noise. Heads have 64 dimensions, as in small models: below what one step of a vector
+loop takes, llama.cpp's attention on a CPU falls back to scalars and hides all other differences.
 """
 
 from __future__ import annotations
@@ -59,14 +60,14 @@ def write(
     vocabulary: int = 32_000,
     width: int = 320,
     layers: int = 12,
-    heads: int = 8,
-    kv_heads: int = 4,
+    heads: int = 5,
+    kv_heads: int = 1,
     forward: int = 960,
     context: int = 4096,
     kind: str = "q8_0",
     seed: int = 0,
 ) -> None:
-    """Write the file; `width` and `forward` in multiples of 32."""
+    """Write the file; `width` and `forward` in multiples of 32, `width` also of `heads`."""
     random = np.random.default_rng(seed)
     file = gguf.GGUFWriter(path, "llama")
     file.add_name("random")
@@ -137,6 +138,7 @@ def main() -> None:
         vocabulary=arguments.vocabulary,
         width=arguments.width,
         layers=arguments.layers,
+        heads=arguments.width // 64,
         forward=arguments.width * 3,
         kind=arguments.type,
     )
