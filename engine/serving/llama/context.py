@@ -108,6 +108,8 @@ class Context:
         self.room = int(llama_cpp.llama_n_batch(self.handle))
         self.batch = Batch(self.room)
         self.top_k = TopK(self.handle, sequences, model.vocabulary.size)
+        self._logits_at = (0, 0)
+        self._logits = np.empty((0, model.vocabulary.size), np.float32)
         if adapters:
             count = len(adapters)
             handles = (llama_cpp.llama_adapter_lora_p_ctypes * count)(
@@ -130,8 +132,11 @@ class Context:
         if not outputs:
             return np.empty((0, self._model.vocabulary.size), np.float32)
         pointer = llama_cpp.llama_get_logits(self.handle)
-        shape = (outputs, self._model.vocabulary.size)
-        return np.ctypeslib.as_array(pointer, shape)  # type: ignore[no-any-return, unused-ignore]
+        where = (ctypes.addressof(pointer.contents), outputs)
+        if where != self._logits_at:  # making a view takes longer than drawing a token from it
+            self._logits_at = where
+            self._logits = np.ctypeslib.as_array(pointer, (outputs, self._model.vocabulary.size))
+        return self._logits
 
     def decode_best(self, tokens: int, outputs: int) -> sampling.Best:
         """The same while `top_k` is attached: only the largest logits of each output."""
