@@ -101,7 +101,8 @@ class Worker:
     def run(self) -> None:
         """Serve until `draining` is set and nothing is left."""
         while True:
-            self._link.receive(idle=not (self._scheduler.live or self.draining))
+            busy = self._scheduler.live or (self.draining and not self._constraints.waiting)
+            self._link.receive(idle=not busy)
             if self.draining:
                 self._link.announce_draining()
             if self.draining and not (self._scheduler.live or self._constraints.waiting):
