@@ -121,8 +121,7 @@ Input = Prompt | Embed | Rerank
 class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a caller may set for one job; None means the release's own setting.
 
-    The penalties and `min_tokens` are those of `wire.Sampling`, as is `logit_bias`; `ignore_eos` is
-    `min_tokens` as large as the limit.
+    The penalties, `min_tokens`, `ignore_eos` and `logit_bias` are those of `wire.Sampling`.
     """
 
     temperature: float | None = None

@@ -184,13 +184,12 @@ def sampling(options: Options, release: Release, new_seed: int) -> Sampling:
         repeat_last_n=own.repeat_last_n if options.repeat_last_n is None else options.repeat_last_n,
         min_tokens=min_tokens(options, own, limits),
         logit_bias=options.logit_bias,
+        ignore_eos=options.ignore_eos,
     )
 
 
 def min_tokens(options: Options, own: releases.Sampling, limits: releases.Limits) -> int:
     """The least completion tokens; the release's own least yields to the caller's most."""
-    if options.ignore_eos:
-        return max_tokens(options, limits)
     if options.min_tokens is None:
         return min(own.min_tokens, max_tokens(options, limits))
     return options.min_tokens

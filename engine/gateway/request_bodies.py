@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -87,8 +87,6 @@ class Completing(constraint_fields.Constrained, kw_only=True):
             )
         stops = [self.stop] if isinstance(self.stop, str) else self.stop or ()
         stop = tuple(stop for stop in stops if stop)
-        if self.ignore_eos and stop:
-            raise errors.invalid("ignore_eos", "nothing ends the answer then, stop included")
         return job.Options(
             max_tokens=self._limit(),
             stop=stop,
@@ -132,6 +130,7 @@ class Reasoning(msgspec.Struct):
 class Chat(Completing, kw_only=True):
     """The body of POST /v1/chat/completions."""
 
+    typed: ClassVar = frozenset({"messages"})
     messages: Annotated[list[turns.Turn], Meta(min_length=1, max_length=10_000)]
     max_completion_tokens: _Tokens | None = None
     logprobs: bool | None = None
@@ -304,8 +303,10 @@ class Reader:
         """`ignored` and `unchanging` are the tables of the dialect's fields without support.
 
         `bounded` are other fields than those of free form and conversations that may be made of
-        many containers, with how many at the most.
+        many containers, with how many at the most. The body's `typed`, if it has
+        that, names those without parts of free form.
         """
+        self._typed: frozenset[str] = getattr(body, "typed", frozenset())
         self._bounded = {**_BOUNDED, **bounded}
         self._ignored = ignored
         self._unchanging = unchanging
@@ -340,13 +341,13 @@ class Reader:
             raise errors.BadRequest(message, code="invalid_json") from error
 
     def _check(self, name: str, value: msgspec.Raw) -> None:
-        """Refuse a field that cannot be decoded, or would take long."""
+        """Refuse a field that could not be decoded, or not quickly."""
         if name not in self._known:
             self._check_unsupported(name, value)
         elif name in self._bounded:
-            containers.check(name, value, self._bounded[name])
-            if name in _FREE:
-                containers.check_values(name, value)
+            free = name in _FREE
+            walked = name not in self._typed
+            containers.check(name, value, self._bounded[name], walked=walked, copied=free)
         elif name == "prompt":
             prompt_fields.check(value)
         elif name == "logit_bias":

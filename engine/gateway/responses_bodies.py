@@ -7,7 +7,7 @@ OpenAI's servers are refused with their place. Imported by `engine.gateway.respo
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -87,6 +87,7 @@ class ResponseReasoning(msgspec.Struct):
 class Response(msgspec.Struct, kw_only=True):
     """The body of POST /v1/responses."""
 
+    typed: ClassVar = frozenset({"input"})
     model: _Name
     input: str | Annotated[list[InputItem], Meta(min_length=1, max_length=10_000)]
     instructions: str | None = None

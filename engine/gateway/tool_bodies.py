@@ -192,7 +192,8 @@ def calls(sent: Sequence[Call], where: str) -> tuple[job.Call, ...]:
         if arguments is None:
             raise errors.invalid(
                 f"{where}.tool_calls[{place}].function.arguments",
-                "arguments are a JSON object, as text",
+                f"arguments are a JSON object, as text, of at most {CONTAINERS_LIMIT} lists and "
+                f"objects, {containers.DEPTH} within each other",
             )
         found.append(job.Call(call.id, call.function.name, arguments))
     return tuple(found)
@@ -262,9 +263,6 @@ def _inside(schema: dict[str, Any], where: str) -> Iterator[tuple[str, object]]:
 
 def _object(arguments: str) -> str | None:
     """The object that arguments are, or begin; None for others, and what takes time to decode."""
-    count = arguments.count("[") + arguments.count("{")
-    if count > CONTAINERS_LIMIT:
-        return None
-    if count > containers.DEPTH and containers.deep(arguments.encode("utf-8", "replace")):
+    if not containers.within(arguments.encode("utf-8", "replace"), CONTAINERS_LIMIT):
         return None
     return cut_arguments.whole(arguments)

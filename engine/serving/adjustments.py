@@ -123,18 +123,19 @@ class Adjustment:
     """What changes the logits of one sequence. Made by `of`, which gives none to most."""
 
     __slots__ = (
-        "bias", "biased", "counted", "ends", "frequency", "generated", "min_tokens", "presence",
-        "repeated", "repetition",
+        "bias", "biased", "counted", "ends", "frequency", "generated", "ignored", "min_tokens",
+        "presence", "repeated", "repetition",
     )  # fmt: skip
 
     def __init__(
         self,
         sampling: wire.Sampling,
         prompt: Sequence[int],
-        ends: Collection[int],
+        stops: Collection[int],
+        model_ends: Collection[int],
         tallied: Tallied | None = None,
     ) -> None:
-        """`ends` are the tokens that would end the sequence before `min_tokens`.
+        """`stops` and `model_ends` are the tokens that would end the sequence.
 
         `tallied` is asked for the tally of the prompt within a window.
         """
@@ -155,7 +156,8 @@ class Adjustment:
         elif counts:
             self.counted = Counts()
         self.min_tokens = sampling.min_tokens
-        self.ends = np.array(sorted(ends), np.int64)
+        self.ends = np.array(sorted({*stops, *model_ends}), np.int64)
+        self.ignored = np.array(sorted(model_ends) if sampling.ignore_eos else [], np.int64)
         self.generated = 0
 
     def push(self, token: int) -> None:
@@ -167,23 +169,29 @@ class Adjustment:
             self.counted.push(token)
 
     @property
-    def too_short(self) -> bool:
-        """Whether the next token may not be an end."""
-        return self.generated < self.min_tokens
+    def excluded(self) -> Ints:
+        """The ends that the next token may not be."""
+        return self.ends if self.generated < self.min_tokens else self.ignored
+
+    def end(self) -> None:
+        """Let the next token be any end: the text is complete and cannot be longer."""
+        self.min_tokens = 0
+        self.ignored = self.ignored[:0]
 
 
 def of(
     sampling: wire.Sampling,
     prompt: Sequence[int],
-    ends: Collection[int],
+    stops: Collection[int],
+    model_ends: Collection[int],
     tallied: Tallied | None = None,
 ) -> Adjustment | None:
     """What changes a sequence's logits; None where nothing does. As `Adjustment`."""
     penalties = (sampling.frequency_penalty, sampling.presence_penalty)
-    if sampling.logit_bias or sampling.min_tokens > 0:
-        return Adjustment(sampling, prompt, ends, tallied)
+    if sampling.logit_bias or sampling.min_tokens > 0 or sampling.ignore_eos:
+        return Adjustment(sampling, prompt, stops, model_ends, tallied)
     if (sampling.repetition_penalty != 1 or any(penalties)) and sampling.repeat_last_n != 0:
-        return Adjustment(sampling, prompt, ends, tallied)
+        return Adjustment(sampling, prompt, stops, model_ends, tallied)
     return None
 
 
@@ -209,9 +217,9 @@ def apply(logits: Floats, rows: Sequence[tuple[int, Adjustment]]) -> None:
             seen.counts * np.float32(row.frequency) + np.float32(row.presence)
             for _, row, seen in counted
         )
-    short = [(place, row) for place, row in rows if row.too_short]
+    short = [(place, row) for place, row in rows if len(row.excluded)]
     if short:
-        flat[_at(short, width, lambda row: row.ends)] = -np.inf
+        flat[_at(short, width, lambda row: row.excluded)] = -np.inf
 
 
 def _at(

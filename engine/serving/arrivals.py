@@ -45,9 +45,9 @@ def work(
     A text with far more than `most` tokens is refused before it is tokenised, since nothing else
     happens meanwhile.
     """
-    texts = [(segment.text, segment.special) for segment in request.prompt]
-    texts += [(request.continuation, False)] if isinstance(request, wire.Score) else []
-    least = vocabulary.least(texts, most)
+    least = prompts.least(request.prompt, most, vocabulary.least)
+    if isinstance(request, wire.Score) and least <= most:
+        least += vocabulary.least([(request.continuation, False)], most)
     if least > most:
         return admission.too_long(sequence, least, most, counted=False)
     unknown = prompts.unknown(request.prompt, vocabulary.size)

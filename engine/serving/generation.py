@@ -19,6 +19,9 @@ from engine.serving.thinking import ThinkingLimit
 
 _SEED_MASK = (1 << 64) - 1
 
+Least = Callable[[Iterable[tuple[str, bool]], int], int]
+"""Tells how many tokens (text, special) segments have at least, as far as that matters."""
+
 
 class Prompts:
     """Tokenises prompts; what the sequences of a request share is found out only once."""
@@ -31,6 +34,8 @@ class Prompts:
         self._tallies: dict[int, adjustments.Tally] = {}
         self._checked: tuple[wire.Segment, ...] | None = None
         self._unknown: tuple[int, int] | None = None
+        self._measured: tuple[wire.Segment, ...] | None = None
+        self._least = 0
 
     def tokens(self, prompt: tuple[wire.Segment, ...]) -> list[int]:
         """The prompt's tokens, as a list of the caller's own."""
@@ -44,6 +49,13 @@ class Prompts:
         if found is None:
             found = self._tallies[window] = adjustments.tally(self._tokens, window)
         return found
+
+    def least(self, prompt: tuple[wire.Segment, ...], most: int, counted: Least) -> int:
+        """A number of tokens that a prompt's texts have at least, as `Vocabulary.least` tells."""
+        if prompt is not self._measured:
+            self._least = counted([(s.text, s.special) for s in prompt], most)
+            self._measured = prompt
+        return self._least
 
     def unknown(self, prompt: tuple[wire.Segment, ...], size: int) -> tuple[int, int] | None:
         """The first token that was given and is not in a vocabulary of `size`, and its place."""
@@ -100,7 +112,7 @@ class Generation:
         """Start with the prompt's tokens, of which `tallied` tells the tally."""
         self.sequence = sequence
         self.tokens = tokens
-        self.adjustment = adjustments.of(submit.sampling, tokens, {*ends, *model_ends}, tallied)
+        self.adjustment = adjustments.of(submit.sampling, tokens, ends, model_ends, tallied)
         self.text = detokenise.Detokeniser(submit.stop)
         self.text.stops = submit.sampling.min_tokens <= 0
         self.matcher: Matcher | None = None

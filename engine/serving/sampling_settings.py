@@ -13,7 +13,7 @@ class Sampling(msgspec.Struct, frozen=True, array_like=True):
 
     `repeat_last_n` is the window of the penalties as llama.cpp has it, None for OpenAI's and
     vLLM's counting. `logit_bias` is added to the logits of tokens. Nothing ends
-    before `min_tokens`.
+    before `min_tokens`; with `ignore_eos` the model's own end tokens never come.
     """
 
     temperature: float
@@ -27,6 +27,7 @@ class Sampling(msgspec.Struct, frozen=True, array_like=True):
     repeat_last_n: int | None = None
     min_tokens: int = 0
     logit_bias: tuple[tuple[int, float], ...] = ()
+    ignore_eos: bool = False
 
 
 class Thinking(msgspec.Struct, frozen=True, array_like=True):

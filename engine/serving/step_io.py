@@ -137,10 +137,10 @@ def _change(
         masks.apply(logits, [at for at, _, _ in bound])
         for _, generation, matcher in bound:
             adjustment = generation.adjustment
-            if adjustment is not None and adjustment.too_short:
+            if adjustment is not None and len(adjustment.excluded):
                 ends = {*vocabulary.ends, *generation.ends}
                 if masks.ends_here(matcher, ends):
-                    adjustment.min_tokens = 0  # the text is complete: it cannot be longer
+                    adjustment.end()
     if changed:
         adjustments.apply(logits, changed)
     return raw

@@ -78,6 +78,7 @@ class Exchange:
         made_by = await maker.of(self.server) if request.needs_maker(job) else maker.UNKNOWN
         headers = _headers(job)
         try:
+            request.check(job, index, extensions=self.extensions, made_by=made_by)
             async with self.server.slot(job.class_, job.tenant, self._left_s(job)):
                 call = request.of(  # not before: many choices that wait hold no bodies
                     job,

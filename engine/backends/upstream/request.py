@@ -58,9 +58,27 @@ def of(
     Raises:
         failures.Invalid: the server does not take a setting that would change the answer.
     """
+    settings = _settings(job, index, extensions=extensions, made_by=made_by)
+    body = {"model": model} | settings
+    if isinstance(job.input, Chat):
+        body |= encoded or _conversation(job.input)
+        return Call(CHAT, msgspec.json.encode(body))
+    return Call(TEXT, msgspec.json.encode(body))
+
+
+def check(job: Job, index: int, *, extensions: bool, made_by: str) -> None:
+    """Refuse what `of` refuses, without a body.
+
+    Raises:
+        failures.Invalid: the server does not take a setting that would change the answer.
+    """
+    _settings(job, index, extensions=extensions, made_by=made_by)
+
+
+def _settings(job: Job, index: int, *, extensions: bool, made_by: str) -> dict[str, Any]:
+    """The fields of a request without its model and its conversation."""
     _check_ids(job)
     body: dict[str, Any] = {
-        "model": model,
         **({"stream": False} if job.echo else _STREAMED),
         "temperature": job.sampling.temperature,
         "top_p": job.sampling.top_p,
@@ -78,28 +96,27 @@ def of(
     # llama-server takes 0 alternatives for no log-probabilities at all; `answer` drops the surplus.
     alternatives = max(1, job.logprobs)
     if isinstance(job.input, Chat):
-        body |= encoded or _conversation(job.input)
         if job.input.continued or not job.input.generation_prompt:
             body |= _continuation(job.input, extensions=extensions)
         if job.thinking_budget is not None:
             body["thinking_budget"] = job.thinking_budget
         if job.logprobs >= 0:
             body |= {"logprobs": True, "top_logprobs": alternatives}
-        return Call(CHAT, msgspec.json.encode(body))
+        return body
     assert isinstance(job.input, Text)  # noqa: S101 embeddings are asked for elsewhere
     body |= _continued(job, job.input, index)
     if job.logprobs >= 0:
         body["logprobs"] = alternatives
-    return Call(TEXT, msgspec.json.encode(body))
+    return body
 
 
 def _check_ids(job: Job) -> None:
     """Refuse what needs the ids of tokens, which servers name by their text."""
     field = "prompt_logprobs" if job.prompt_logprobs >= 0 else "return_tokens_as_token_ids"
-    if job.prompt_logprobs >= 0 or job.token_ids:
+    if job.prompt_logprobs >= 0 or (job.token_ids and job.logprobs >= 0):
         raise failures.Invalid(
-            f"{field} needs the ids of tokens, which the upstream of this release does not tell; "
-            "logprobs have their texts, with echo those of the prompt, too",
+            f"{field} needs the ids of tokens, and the upstream of this release has only their "
+            "texts; use logprobs, with echo for those of the prompt",
             code="unsupported_parameter",
             param=field,
         )
@@ -212,6 +229,8 @@ def _changes(sampling: Sampling, *, extensions: bool, made_by: str) -> dict[str,
         own["repeat_last_n"] = sampling.repeat_last_n
     if sampling.min_tokens:
         own["min_tokens"] = sampling.min_tokens
+    if sampling.ignore_eos:
+        own["ignore_eos"] = True
     field = next(iter(own)) if own and not extensions else None
     if sampling.min_tokens and made_by == maker.LLAMA:
         field = "min_tokens"

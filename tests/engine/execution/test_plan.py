@@ -29,9 +29,9 @@ def test_the_releases_least_length_yields_to_the_callers_most() -> None:
     assert plan.sampling(Options(max_tokens=20), release, 1).min_tokens == 20
 
 
-def test_an_end_that_is_ignored_is_as_many_tokens_as_the_limit_allows() -> None:
-    """The caller's own limit, or the release's."""
-    release = jobs.release(limits=Limits(max_tokens=100, max_tokens_cap=60))
-    for limit, least in ((None, 60), (40, 40), (90, 60)):
-        ignoring = Options(max_tokens=limit, min_tokens=5, ignore_eos=True)
-        assert plan.sampling(ignoring, release, 1).min_tokens == least
+def test_the_models_end_is_ignored_only_where_the_caller_says_so() -> None:
+    """A minimum beside it still keeps stop strings from ending the answer."""
+    release = jobs.release()
+    sampling = plan.sampling(Options(min_tokens=5, ignore_eos=True), release, 1)
+    assert (sampling.ignore_eos, sampling.min_tokens) == (True, 5)
+    assert not plan.sampling(Options(), release, 1).ignore_eos

@@ -101,12 +101,12 @@ def test_a_bad_field_is_named(changed: dict[str, Any], code: str, param: str) ->
     assert param.partition("[")[0] in error.message
 
 
-def test_nothing_ends_an_answer_whose_end_is_ignored() -> None:
-    """A stop string beside it would be ignored, too, and is refused; an empty list is none."""
+def test_the_models_end_may_be_ignored_beside_stops() -> None:
+    """As vLLM and llama-server take it."""
     asked = CHAT.read(json.dumps(HI | {"ignore_eos": True, "stop": []}).encode())
     assert asked.options().ignore_eos
-    both = CHAT.read(json.dumps(HI | {"ignore_eos": True, "stop": ["x"]}).encode())
-    assert caught(both.options).param == "ignore_eos"
+    both = CHAT.read(json.dumps(HI | {"ignore_eos": True, "stop": ["x"]}).encode()).options()
+    assert (both.ignore_eos, both.stop) == (True, ("x",))
 
 
 def test_a_missing_field_is_named() -> None:
@@ -457,7 +457,32 @@ def test_depth_is_that_of_lists_and_objects_without_those_in_texts(
     value: object, most: int
 ) -> None:
     """However texts are escaped."""
-    assert containers.deep(json.dumps(value).encode(), most) == (depth(value) > most)
+    written = json.dumps(value).encode()
+    assert containers.within(written, 1000, most) == (depth(value) <= most)
+
+
+@given(st.lists(json_values, max_size=9), st.integers(0, 400))
+def test_a_value_that_is_cut_is_as_deep_as_what_is_there(values: list[object], end: int) -> None:
+    """What the end leaves open does not count twice."""
+    written = json.dumps(values).encode()[:end]
+    deepest = opened = 0
+    texts = False
+    for at, byte in enumerate(written):
+        escaped = (len(written[:at]) - len(written[:at].rstrip(b"\\"))) % 2
+        texts ^= byte == ord('"') and not escaped
+        opened += 0 if texts else (byte in b"[{") - (byte in b"]}")
+        deepest = max(deepest, opened)
+    assert containers.within(written, 1000, deepest)
+    assert not deepest or not containers.within(written, 1000, deepest - 1)
+
+
+def test_a_field_is_searched_once_and_the_text_of_messages_not_at_all() -> None:
+    """A conversation with two megabytes of code took longer to check than to decode."""
+    code = "if (a[0]) { b(); } " * 1000
+    chat = msgspec.json.encode(HI | {"messages": [{"role": "user", "content": code}]})
+    assert calls(lambda: CHAT.read(chat), "_outside") == 0
+    free = msgspec.json.encode(HI | {"metadata": {"a": [code] * 100}})
+    assert calls(lambda: CHAT.read(free), "_outside") == 1
 
 
 @given(st.binary(max_size=200))

@@ -122,6 +122,24 @@ def test_a_call_that_its_answers_end_cut_is_taken_as_far_as_it_goes() -> None:
     assert [call.arguments for call in made.messages[1].calls] == ['{"city": "Rome"}']
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        '{"path": "a.js", "content": "' + "if (a[0]) { b(); } " * 80,
+        '{"path": "a.js", "content": "' + "if (a[0]) { b(); } " * 800 + '"}',
+        '{"edits": [' + '{"a": [1]}, ' * 100,
+    ],
+    ids=["code", "much code", "edits"],
+)
+def test_a_call_may_hold_many_brackets_cut_or_whole(arguments: str) -> None:
+    """Those within its texts cost nothing to decode; a refusal would end the conversation."""
+    sent = {"id": "1", "function": {"name": "f", "arguments": arguments}}
+    made = chat(messages=[ASK, {"role": "assistant", "tool_calls": [sent]}, ASK])
+    (call,) = made.messages[1].calls
+    assert isinstance(json.loads(call.arguments), dict)
+    assert call.arguments.startswith(arguments[:30])
+
+
 def test_only_the_tools_that_are_allowed_are_left() -> None:
     """OpenAI's `allowed_tools`: a prompt that is cached keeps its list, the choice narrows it."""
 

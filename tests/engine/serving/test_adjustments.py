@@ -28,12 +28,14 @@ samplings = st.builds(
     presence_penalty=penalties,
     repeat_last_n=st.none() | st.integers(-1, 9),
     min_tokens=st.integers(0, 6),
+    ignore_eos=st.booleans(),
     logit_bias=st.dictionaries(tokens, st.floats(-100, 100, width=16)).map(
         lambda bias: tuple(bias.items())
     ),
 )  # fmt: skip
 texts = st.tuples(st.lists(tokens, max_size=12), st.lists(tokens, max_size=12))
-ENDS = frozenset({3, 7})
+STOPS = frozenset({3, 5})
+MODEL_ENDS = frozenset({3, 7})
 
 
 def reference(
@@ -58,7 +60,9 @@ def reference(
             sampling.presence_penalty
         )
     if len(generated) < sampling.min_tokens:
-        changed[sorted(ENDS)] = -np.inf
+        changed[sorted(STOPS | MODEL_ENDS)] = -np.inf
+    if sampling.ignore_eos:
+        changed[sorted(MODEL_ENDS)] = -np.inf
     return changed
 
 
@@ -68,7 +72,7 @@ def adjusted(logits: Floats, many: Sequence[tuple[wire.Sampling, list[int], list
     rows = []
     for place, (sampling, prompt, generated) in enumerate(many):
         shared = functools.partial(adjustments.tally, prompt) if place % 2 else None
-        adjustment = adjustments.of(sampling, prompt, ENDS, shared)
+        adjustment = adjustments.of(sampling, prompt, STOPS, MODEL_ENDS, shared)
         if adjustment is not None:
             for token in generated:
                 adjustment.push(token)
@@ -130,7 +134,7 @@ def test_with_a_window_the_logits_are_those_of_llama_cpp(
     prompt, generated = both
     logits = np.random.default_rng(seed).normal(0, 3, (1, V)).astype(np.float32)
     expected = by_llama(logits[0], sampling, [*prompt, *generated], window)
-    kept = {"repeat_last_n": window, "min_tokens": 0}
+    kept = {"repeat_last_n": window, "min_tokens": 0, "ignore_eos": False}
     windowed = wire.Sampling(**{**_fields(sampling), **kept})
     found = adjusted(logits, [(windowed, prompt, generated)])
     np.testing.assert_array_equal(found[0], expected)
@@ -177,6 +181,6 @@ def test_a_thousand_distinct_tokens_are_counted() -> None:
 def test_most_requests_have_no_adjustment() -> None:
     """So that a row without one costs nothing."""
     plain = wire.Sampling(0.7, 40, 0.95, 0.0, 1)
-    assert adjustments.of(plain, [1, 2], ENDS) is None
+    assert adjustments.of(plain, [1, 2], STOPS, MODEL_ENDS) is None
     off = wire.Sampling(0.7, 40, 0.95, 0.0, 1, 1.5, 0.2, 0.2, 0)
-    assert adjustments.of(off, [1, 2], ENDS) is None
+    assert adjustments.of(off, [1, 2], STOPS, MODEL_ENDS) is None

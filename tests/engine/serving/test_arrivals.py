@@ -11,7 +11,7 @@ from engine.serving import admission, arrivals, framing, wire
 from engine.serving.constraints.held import Constraints
 from engine.serving.generation import Prompts, Scoring
 from engine.serving.llama.vocabulary import Vocabulary
-from tests.engine.serving.workers import score
+from tests.engine.serving.workers import order, score
 
 
 class _Words:
@@ -19,9 +19,14 @@ class _Words:
 
     size = 10
 
-    def least(self, _: list[tuple[str, bool]], __: int) -> int:
-        """Of ids, not of texts."""
-        return 0
+    def __init__(self, least: int = 0) -> None:
+        self._least = least
+        self.counted: list[list[tuple[str, bool]]] = []
+
+    def least(self, texts: list[tuple[str, bool]], _: int) -> int:
+        """Of all texts the same."""
+        self.counted.append(texts)
+        return self._least
 
 
 def arrived(tokens: int, alternatives: int) -> Any:
@@ -47,6 +52,23 @@ def test_a_prompt_whose_figures_exceed_the_limit_is_not_scored(alternatives: int
     assert isinstance(refusal, admission.Refusal)
     assert refusal.code == "too_many_figures"
     assert "ask for fewer logprobs or send a shorter prompt" in refusal.message
+
+
+def test_a_prompt_of_many_choices_is_measured_once() -> None:
+    """A dense one of 128 choices kept a worker busy for seconds; a continuation counts apart."""
+    words = _Words(60)
+    vocabulary, nothing = cast("Vocabulary", words), cast("Constraints", None)
+    prompts = Prompts(lambda _: [])
+    asked = score("long", "more")
+    choices = [msgspec.structs.replace(order(""), prompt=asked.prompt) for _ in range(4)]
+    sent: list[tuple[wire.Submit | wire.Score, int]] = [(asked, 100)]
+    sent += [(choice, 50) for choice in choices]
+    for each, most in sent:
+        sequence = arrivals.sequence(each, 0)
+        made = arrivals.work(each, sequence, prompts, vocabulary, most, nothing)
+        assert isinstance(made, admission.Refusal)
+        assert made.code == "too_long"
+    assert words.counted == [[("long", True)], [("more", False)]]
 
 
 def test_the_largest_answer_that_is_allowed_fits_a_frame() -> None:

@@ -399,6 +399,10 @@ async def test_nothing_ends_an_answer_before_its_minimum(gateway: Gateway) -> No
     kept = gateway.ask(order(question, stop=(stop,), min_tokens=count - 1))
     await kept.finish()
     assert kept.text.startswith(short.text[:-1])
+    endless = gateway.ask(order(question, max_tokens=count + 5, ignore_eos=True))
+    assert (await endless.finish()).completion_tokens == count + 5
+    stopped = gateway.ask(order(question, max_tokens=100, ignore_eos=True, stop=(stop,)))
+    assert (await stopped.finish()).completion_tokens < count
 
 
 SCHEMA = {

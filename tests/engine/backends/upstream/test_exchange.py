@@ -242,6 +242,9 @@ async def test_no_place_in_time_is_a_refusal_and_no_fault() -> None:
         with pytest.raises(failures.Unavailable) as failed:
             await events(talk, jobs.job(queue_us=20_000))
         assert failed.value.code == "deadline"
+        with pytest.raises(failures.Invalid) as unsent:
+            await events(talk, jobs.job(queue_us=20_000, prompt_logprobs=1))
+        assert unsent.value.code == "unsupported_parameter", "which is no question of places"
         hold.set()
         assert text(await running) == "Hello"
         assert text(await events(talk, jobs.job())) == "Hello"

@@ -11,7 +11,7 @@ import pytest
 from engine.backends.upstream import constraint as constraints
 from engine.backends.upstream import request
 from engine.execution import failures
-from engine.execution.job import Call, Chat, Constraint, Message, Tool
+from engine.execution.job import Call, Chat, Constraint, Message, Sampling, Tool
 from tests.engine.execution import jobs
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
@@ -83,6 +83,23 @@ def test_what_needs_ids_of_tokens_is_refused_by_name(field: str, asked: dict[str
     with pytest.raises(failures.Invalid) as caught:
         request.of(jobs.job("a", **asked), 0, model="m", extensions=True)
     assert (caught.value.code, caught.value.param) == ("unsupported_parameter", field)
+
+
+def test_ids_are_not_asked_for_where_no_logprobs_are() -> None:
+    """Clients send `return_tokens_as_token_ids` with every request."""
+    request.check(jobs.job("a", token_ids=True), 0, extensions=True, made_by="")
+
+
+def test_an_end_to_ignore_is_passed_on() -> None:
+    """vLLM, SGLang and llama-server all read it; a server of OpenAI's fields alone does not."""
+    job = jobs.job("a", sampling=Sampling(0.0, 0, 1.0, 0.0, 1, ignore_eos=True))
+    request.check(job, 0, extensions=True, made_by="llamacpp")
+    sent = msgspec.json.decode(request.of(job, 0, model="m", extensions=True).body)
+    assert sent["ignore_eos"] is True
+    assert "min_tokens" not in sent
+    with pytest.raises(failures.Invalid) as caught:
+        request.check(job, 0, extensions=False, made_by="")
+    assert caught.value.param == "ignore_eos"
 
 
 SERVERS = ("", "vllm", "sglang", "llamacpp", "paddock")
