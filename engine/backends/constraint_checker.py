@@ -26,8 +26,9 @@ from engine.serving import wire
 CPU_S: Final = 3
 KEPT: Final = 1024
 WAITING_LIMIT: Final = 256
-"""Constraints that may wait to be tried; of one tenant a quarter."""
+"""Constraints that may wait to be tried."""
 TENANT_LIMIT: Final = WAITING_LIMIT // 4
+"""Of one tenant while others wait; one alone leaves as many places to those who come."""
 EXHAUSTED: Final = "it takes too much time or memory to compile"
 """How a reason begins of a constraint that was not tried to its end."""
 _WALL_S: Final = 60.0
@@ -35,7 +36,7 @@ _RETRY_US: Final = 1_000_000
 _LINE: Final = 1 << 16
 _PASSED_ON: Final = ("LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONPATH")
 _KILLED: Final = frozenset({-signal.SIGKILL, -signal.SIGTERM})
-"""How a process ends that did not die of a constraint: the kernel does not limit one by these."""
+"""How a process ends that did not die of a constraint: its limits end it by other signals."""
 _ATTEMPTS: Final = 2
 _MODULE: Final = "engine.serving.constraints.check"
 
@@ -108,20 +109,22 @@ class Checker:
             raise failures.Unavailable(
                 f"the constraint could not be compiled within {within_s:g} s", code="deadline"
             ) from None
-        except asyncio.CancelledError:
-            if trial.callers == 1:
-                self._drop(key, trial)
-            raise
         finally:
             trial.callers -= 1
+            if not trial.callers:
+                self._drop(key, trial)
 
     def _added(self, key: bytes, constraint: wire.Constraint, tenant: str) -> _Trial:
         """A trial that waits for its turn."""
         own = len(self._waiting.get(tenant, ()))
-        if own >= TENANT_LIMIT or len(self._trials) >= WAITING_LIMIT:
-            many = f"{own} constraints of yours" if own >= TENANT_LIMIT else f"{WAITING_LIMIT}"
+        alone = self._waiting.keys() <= {tenant}
+        most = WAITING_LIMIT - TENANT_LIMIT if alone else TENANT_LIMIT
+        if own >= most or len(self._trials) >= WAITING_LIMIT:
+            many = f"{own} constraints of yours" if own >= most else f"{WAITING_LIMIT} constraints"
             raise failures.Overloaded(
-                f"{many} already wait to be compiled", code="queue_full", retry_after_us=_RETRY_US
+                f"{many} already wait to be compiled; try again in a moment",
+                code="queue_full",
+                retry_after_us=_RETRY_US,
             )
         result: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
         result.add_done_callback(_retrieve)
@@ -132,9 +135,9 @@ class Checker:
         return trial
 
     def _drop(self, key: bytes, trial: _Trial) -> None:
-        """Forget a constraint that still waits for its turn."""
+        """Forget a constraint if it still waits for its turn."""
         turn = self._waiting.get(trial.tenant, deque())
-        if key in turn:
+        if self._trials.get(key) is trial and key in turn:
             turn.remove(key)
             del self._trials[key]
             if not turn:

@@ -100,7 +100,7 @@ class LocalBackend:
         room = self._fleet.pool(release).context_tokens
         if room and len(tokens) > room:
             raise failures.Invalid(
-                f"there are {len(tokens)} tokens, and the context holds {room}",
+                f"there are {len(tokens)} tokens, and the context holds {room}; send them in parts",
                 code="context_length_exceeded",
                 param="tokens",
             )

@@ -37,6 +37,7 @@ _REFUSALS: Final[Mapping[str, tuple[type[failures.Failure], str]]] = {
     "no_worker": (failures.Unavailable, "worker_unavailable"),
     "no_adapter": (failures.Unavailable, "adapter_unavailable"),
     "model_fault": (failures.Broken, "model_fault"),
+    "unreadable": (failures.Broken, "answer_unreadable"),
     "unavailable": (failures.Unavailable, "release_unavailable"),
     "worker_lost": (failures.Unavailable, "worker_lost"),
     "worker_gone": (failures.Unavailable, "worker_gone"),

@@ -332,7 +332,7 @@ class WorkerClient:
                 request.begun = True
                 try:
                     request.receiver.delta(delta, now)
-                except Exception:  # noqa: BLE001 it concerns one request, and the frame is of all
+                except Exception:  # noqa: BLE001 the frame has deltas of other requests, too
                     self._give_up(request)
         for finished in step.finished:
             request = get(finished.id)

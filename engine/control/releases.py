@@ -5,6 +5,8 @@ Imported by `engine.control.handlers`.
 
 from __future__ import annotations
 
+from typing import Final
+
 from engine.control import devices, loadable, memory
 from engine.control.decisions import Decision, Reason
 from engine.control.handlers import handles
@@ -27,10 +29,13 @@ from storage.intents import Intent
 from storage.keys import Role
 from storage.models import ModelVersion, Status
 from storage.prompts import PromptVersion
-from storage.releases import Engine, Release, Server
+from storage.releases import Engine, Release, Sampling, Server
 from storage.rollouts import OPEN
 from storage.services import WHOLE_BP, Arm
 from storage.store import Session
+
+_LEAST_REPETITION: Final = 0.01
+"""As in requests. Releases of earlier versions may have less."""
 
 
 @handles("releases.create")
@@ -49,8 +54,10 @@ async def create(
         engine = release_tasks.resolved(model, base, engine)
     if model is not None and (refusal := refuse(model, base, engine)) is not None:
         return refusal
-    refusal = _without_prompts(engine, prompt) or await _missing_device(
-        s, engine or arguments.server, at_us
+    refusal = (
+        _without_prompts(engine, prompt)
+        or _infinite(arguments.sampling)
+        or await _missing_device(s, engine or arguments.server, at_us)
     )
     if refusal is not None:
         return refusal
@@ -175,6 +182,18 @@ def _without_prompts(engine: Engine | None, prompt: PromptVersion | None) -> Dec
         return None
     sentence = f"A release for {engine.task} adds nothing to its inputs; leave out the prompt."
     return Decision(Reason.INVALID, sentence)
+
+
+def _infinite(sampling: Sampling) -> Decision | None:
+    """Refuse a penalty that would make logits infinite."""
+    penalty = sampling.repetition_penalty
+    if penalty >= _LEAST_REPETITION:
+        return None
+    return Decision(
+        Reason.INVALID,
+        f"A repetition penalty of {penalty:g} would make logits infinite; give "
+        f"{_LEAST_REPETITION} at least, or 1, which changes nothing.",
+    )
 
 
 def refuse(

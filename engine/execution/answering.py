@@ -31,11 +31,12 @@ _NO_EVIDENCE: Final = frozenset(
         "template_failed",
         "prompt_failed",
         "upstream_late",
+        "answer_unreadable",
     }
 )
 """Failures of a shutdown, of a release that is known to be down for another reason, of templates
-for what a caller sent, and of answers that are long: one client could take the release from all
-others."""
+for what a caller sent, of answers that are long, and of reading one of them: one client could take
+the release from all others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,9 @@ def tell(
     if isinstance(request, wire.Detokenise):
         tokens = list(request.tokens)
         if len(tokens) > most:
-            message = f"there are {len(tokens)} tokens, and the context holds {most}"
+            message = (
+                f"there are {len(tokens)} tokens, and the context holds {most}; send them in parts"
+            )
             return wire.Refused(request.id, "too_long", message, 0)
         size = vocabulary.size
         place = next((at for at, token in enumerate(tokens) if not 0 <= token < size), -1)
@@ -38,7 +40,10 @@ def tell(
     else:
         least = vocabulary.least(((s.text, s.special) for s in request.prompt), most)
         if least > most:
-            message = f"the text has at least {least} tokens, and the context holds {most}"
+            message = (
+                f"the text has at least {least} tokens, and the context holds {most}; "
+                "send it in parts"
+            )
             return wire.Refused(request.id, "too_long", message, 0)
         if whole and request.bos and not any(s.special for s in request.prompt):
             tokens = vocabulary.tokenise_whole("".join(s.text for s in request.prompt))

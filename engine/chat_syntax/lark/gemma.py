@@ -133,6 +133,8 @@ class _Writer:
         least, most = schema.get("minItems", 0), schema.get("maxItems", "")
         if not isinstance(least, int) or not isinstance(most or 0, int):
             raise Unwritable("a number of items that is no integer")
+        if least < 0 or (most != "" and most < least):
+            raise Unwritable("minItems above maxItems, or one below 0")
         if most == 0:
             return '"[" "]"'
         item = self.value(schema.get("items", True), depth - 1)

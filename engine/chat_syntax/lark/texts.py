@@ -34,9 +34,9 @@ def rules(
 ) -> tuple[str, str]:
     """The rule of a text and its end, and what defines it: `name`, or one for all free texts.
 
-    `alike`: all texts have this end. `folded`: line breaks around the text belong to the marks; one
-    that is held has them. `marked`: the text may be a CDATA section, as XML has it. No part of
-    `end` both begins and ends it.
+    `alike`: all texts have this end. `folded`: line breaks around the text belong to the marks, and
+    are required where the text is held. `marked`: the text may be a CDATA section, as XML has it.
+    No part of `end` both begins and ends it.
 
     Raises:
         Unwritable: the schema says more of the text than can be held.
@@ -93,6 +93,8 @@ def terminal(schema: Mapping[str, Any]) -> str:
     if least or most != "":
         if not all(isinstance(each, int) and each <= _COUNTED for each in (least, most or 0)):
             raise Unwritable(f"a length that is no integer up to {_COUNTED}")
+        if least < 0 or (most != "" and most < least):
+            raise Unwritable("minLength above maxLength, or one below 0")
         held.append(f"/(?s:.){{{least},{most}}}/")
     if "pattern" in schema:
         held.append(patterns.whole(str(schema["pattern"])))

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import psutil
 import pytest
 
-from engine.backends.constraint_checker import TENANT_LIMIT, Checker
+from engine.backends.constraint_checker import TENANT_LIMIT, WAITING_LIMIT, Checker
 from engine.execution import failures
 from engine.serving.wire import Constraint
 
@@ -60,11 +60,12 @@ def number(at: int) -> Constraint:
 
 async def test_a_tenant_leaves_places_to_others_and_gives_back_its_own(checker: Checker) -> None:
     """A flood of one is refused; who has gone does not wait any more."""
+    nicer = asyncio.create_task(checker.check(number(-2), "nicer", WITHIN_S))
+    nice = asyncio.create_task(checker.check(number(-1), "nice", WITHIN_S))
     flood = [
         asyncio.create_task(checker.check(number(at), "mean", WITHIN_S))
         for at in range(TENANT_LIMIT + 1)
     ]
-    nice = asyncio.create_task(checker.check(number(-1), "nice", WITHIN_S))
     await asyncio.sleep(0)
     assert [each.done() for each in flood] == [*[False] * TENANT_LIMIT, True]
     assert isinstance(flood[-1].exception(), failures.Overloaded)
@@ -72,7 +73,40 @@ async def test_a_tenant_leaves_places_to_others_and_gives_back_its_own(checker: 
         each.cancel()
     await asyncio.gather(*flood, return_exceptions=True)
     again = [checker.check(number(at), "mean", WITHIN_S) for at in range(1, 10)]
-    assert await asyncio.gather(nice, *again) == [None] * 10
+    assert await asyncio.gather(nice, nicer, *again) == [None] * 11
+
+
+async def test_a_tenant_alone_may_have_three_quarters_of_the_places(checker: Checker) -> None:
+    """Nobody else waits; another who comes finds a place."""
+    most = WAITING_LIMIT - TENANT_LIMIT
+    alone = [
+        asyncio.create_task(checker.check(number(at), "one", WITHIN_S)) for at in range(most + 1)
+    ]
+    other = asyncio.create_task(checker.check(number(-1), "other", WITHIN_S))
+    await asyncio.sleep(0)
+    assert [each.done() for each in (*alone, other)] == [*[False] * most, True, False]
+    for each in (*alone, other):
+        each.cancel()
+    await asyncio.gather(*alone, other, return_exceptions=True)
+
+
+class _Stuck(Checker):
+    """Never comes to a verdict."""
+
+    async def _try(self, _: Constraint) -> str | None:
+        await asyncio.Event().wait()
+        return None
+
+
+async def test_what_no_request_waits_for_any_more_gives_up_its_place() -> None:
+    """Whether its caller went or waited too long."""
+    stuck = _Stuck()
+    asked = [stuck.check(number(at), "t", 0.01) for at in range(TENANT_LIMIT + 1)]
+    found = await asyncio.gather(*asked, return_exceptions=True)
+    assert {getattr(each, "code", None) for each in found} == {"deadline"}
+    assert not stuck._waiting
+    assert len(stuck._trials) == 1, "the one that is being tried"
+    await stuck.close()
 
 
 async def test_a_process_that_was_killed_from_outside_says_nothing_of_a_constraint(

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from storage import samples
 from storage.home import clock
 from storage.intents import State
+from storage.releases import Sampling
 from storage.store import Session
 from tests.engine.control import ggufs
 from tests.engine.control.desks import Desk, desk
@@ -78,3 +80,13 @@ async def test_a_device_that_is_not_there_is_refused_with_those_that_are(tmp_pat
             "The release cannot run here: there is no GPU 3; present: 0.",
         )
         assert (await control.do("releases.create", "", **on(0))).state is State.APPLIED
+
+
+async def test_a_penalty_that_makes_logits_infinite_is_refused(furnished: Desk) -> None:
+    """The worker would fail every request; what a store has from before is still read."""
+    stored = Sampling(repetition_penalty=0.001)
+    assert msgspec.json.decode(msgspec.json.encode(stored), type=Sampling) == stored
+    for penalty, state in ((0.001, State.REFUSED), (0.01, State.APPLIED)):
+        sampling = {"repetition_penalty": penalty}
+        created = await furnished.do("releases.create", "", model="ops@1.0.0", sampling=sampling)
+        assert created.state is state

@@ -103,6 +103,7 @@ def test_what_a_caller_or_a_shutdown_causes_is_no_evidence() -> None:
         (Unavailable, "release_unavailable"),
         (Broken, "template_failed"),
         (Broken, "prompt_failed"),
+        (Broken, "answer_unreadable"),
         (Invalid, "invalid_value"),
     ):
         assert answering.evidence(kind("no", code=code, release_fault=True)) is None
