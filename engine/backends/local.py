@@ -105,20 +105,20 @@ class LocalBackend:
                 param="tokens",
             )
         asked = wire.Detokenise(0, release.adapter, tuple(tokens), int(within_s * 1e6))
-        try:
-            return await self._tokens(release, asked, Text(()))
-        except failures.Invalid as failure:
-            failure.param = "tokens" + (failure.param or "").removeprefix("prompt")
-            raise
+        return await self._tokens(release, asked, Text(()), field="tokens")
 
     async def _tokens(
-        self, release: Release, asked: wire.Tokenise | wire.Detokenise, input: Chat | Text
+        self,
+        release: Release,
+        asked: wire.Tokenise | wire.Detokenise,
+        input: Chat | Text,
+        field: str = "",
     ) -> Tokens:
         pool = self._fleet.pool(release)
         try:
             told = await pool.tokens(asked)
         except Refusal as refusal:
-            raise translation.failure(refusal.refused, input) from refusal
+            raise translation.failure(refusal.refused, input, field=field) from refusal
         return Tokens(told.tokens, told.raw, pool.context_tokens)
 
     def unready(self, release: Release) -> str | None:

@@ -115,10 +115,14 @@ def failure(
     input: Input,
     constraint: wire.Constraint | None = None,
     first: int = 0,
+    field: str = "",
 ) -> failures.Failure:
-    """A worker's refusal in terms of the job; `first` is the index of its first text or input."""
+    """A worker's refusal in terms of the job; `first` is the index of its first text or input.
+
+    `field` is that of the request, where it is not what usually holds such an input.
+    """
     kind, code = _REFUSALS.get(refused.code, (failures.Broken, "engine_error"))
-    param = _field(input, first) if kind is failures.Invalid else None
+    param = (field or _field(input, first)) if kind is failures.Invalid else None
     if isinstance(input, Embed | Rerank):
         if refused.place >= 0:
             param = f"{_field(input)}[{first + refused.place}]"

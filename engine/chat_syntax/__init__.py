@@ -8,7 +8,8 @@
                the forms that calls have, each with its reader
     described  tools in a system text, for templates that know none
     forced     a call that has to be made, or one beside a constraint on the answer
-    told_calls calls of earlier turns, for templates that show none
+    textual_calls
+               calls of earlier turns, for templates that show none
     lazy       a call that a model makes by itself: where its arguments begin and what they match
     lark       calls as grammars
 

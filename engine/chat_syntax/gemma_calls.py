@@ -14,10 +14,10 @@ from typing import Final
 from engine.chat_syntax.source import Reading, Source, overhang
 from engine.chat_syntax.syntax import Sink
 
-CALL: Final = "<|tool_call>"
+_CALL: Final = "<|tool_call>"
 _CLOSE: Final = "<tool_call|>"
 QUOTE: Final = '<|"|>'
-HEAD: Final = re.compile(r"\s*call:(?P<name>[^\s{}]+)\s*")
+_HEAD: Final = re.compile(r"\s*call:(?P<name>[^\s{}]+)\s*")
 _LONGEST: Final = 300
 _END: Final = re.compile(r"[,}\]]")
 DEPTH: Final = 64
@@ -27,15 +27,15 @@ DEPTH: Final = 64
 class GemmaCalls:
     """Has nothing to set."""
 
-    starts: tuple[str, ...] = (CALL,)
-    marks: tuple[str, ...] = (CALL, _CLOSE, QUOTE)
+    starts: tuple[str, ...] = (_CALL,)
+    marks: tuple[str, ...] = (_CALL, _CLOSE, QUOTE)
     bare: bool = False
 
     def read(self, source: Source, sink: Sink) -> Reading[None]:
         """Calls, one after the other."""
-        while (yield from source.take(CALL)):
+        while (yield from source.take(_CALL)):
             head = yield from source.until("{", _LONGEST)
-            found = None if head is None else HEAD.fullmatch(head)
+            found = None if head is None else _HEAD.fullmatch(head)
             if found is None or not sink.begin(source, found["name"]):
                 return
             source.at -= 1

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from engine.chat_syntax import described, told_calls
+from engine.chat_syntax import described, textual_calls
 from engine.chat_syntax.syntax import Family
 from engine.execution.job import Chat, Message, Tool
 from engine.prompting import chat_turns, prompt_template
@@ -42,7 +42,7 @@ def written(chat: Chat, family: Family) -> Written | None:
         if not message.calls:
             made.append(message)
             continue
-        call = told_calls.of(family, ((call.name, call.arguments) for call in message.calls))
+        call = textual_calls.of(family, ((call.name, call.arguments) for call in message.calls))
         if call is None:
             return None
         for mark in filter(None, (call.before, call.after)):

@@ -15,7 +15,7 @@ from engine.chat_syntax.lark.pieces import Controls
 from engine.chat_syntax.lark.schemas import Unwritable
 
 _UNHELD: Final = schemas.COMBINED | {"format"}
-ANY: Final = "/(?s:.*)/"
+_ANY: Final = "/(?s:.*)/"
 _COUNTED: Final = 4_000
 """Characters that can be counted: each is up to four of the 20,000 states of a lexer."""
 _CDATA: Final = "<![CDATA["
@@ -72,7 +72,7 @@ def _rules(
 
 def _without(end: str, held: str) -> str:
     """The texts that are held and have no end within them."""
-    return f"({held or ANY}) & ~/(?s:.*){pieces.escaped(end)}(?s:.*)/"
+    return f"({held or _ANY}) & ~/(?s:.*){pieces.escaped(end)}(?s:.*)/"
 
 
 def _joined(before: str, text: str, after: str) -> str:

@@ -13,7 +13,7 @@ import pytest
 
 from engine.control import devices, memory
 from engine.control import releases as creation
-from engine.control.loads import Load, Observed
+from engine.control.memory_demand import Demand, Observed
 from engine.metering import gpu
 from engine.node import memory_estimate
 from engine.node.placement import Device
@@ -44,7 +44,9 @@ MEASURED = Memory(
         for sequences in (1, 16)
     ),
 )
-LOAD = Load("llama-1.0.0", msgspec.structs.replace(VERSION, memory=MEASURED), ENGINE, 1, 0, False)
+DEMAND = Demand(
+    "llama-1.0.0", msgspec.structs.replace(VERSION, memory=MEASURED), ENGINE, 1, 0, False
+)
 
 
 def test_settings_between_the_measured_ones_are_interpolated() -> None:
@@ -55,21 +57,21 @@ def test_settings_between_the_measured_ones_are_interpolated() -> None:
 
 def test_each_adapter_has_a_context_of_its_own() -> None:
     """The weights are shared."""
-    alone = memory_estimate.of(LOAD.weights, ENGINE, on_gpu=False)
-    two = memory_estimate.of(LOAD.weights, ENGINE, on_gpu=False, adapters=2)
+    alone = memory_estimate.of(DEMAND.weights, ENGINE, on_gpu=False)
+    two = memory_estimate.of(DEMAND.weights, ENGINE, on_gpu=False, adapters=2)
     assert two.cache_bytes == 3 * alone.cache_bytes
     assert two.weights_bytes == alone.weights_bytes
 
 
 def test_what_fits_is_not_refused() -> None:
     """To the byte."""
-    assert memory.decide(Observed((LOAD,), (), LOAD.needed_bytes, "in memory")) is None
+    assert memory.decide(Observed((DEMAND,), (), DEMAND.needed_bytes, "in memory")) is None
 
 
 def test_a_refusal_has_the_numbers_and_the_plans_that_fit() -> None:
     """Fewer sequences, less context, or another deployment drained first."""
-    other = replace(LOAD, name="ops-1.0.0", engine=Engine(context_tokens=1024, max_sequences=4))
-    refusal = memory.decide(Observed((LOAD,), (other,), 8 * GB, "in memory"))
+    other = replace(DEMAND, name="ops-1.0.0", engine=Engine(context_tokens=1024, max_sequences=4))
+    refusal = memory.decide(Observed((DEMAND,), (other,), 8 * GB, "in memory"))
     assert refusal is not None
     said = refusal.sentence
     assert said.startswith(
@@ -78,8 +80,8 @@ def test_a_refusal_has_the_numbers_and_the_plans_that_fit() -> None:
     )
     assert "--max-sequences 8 or in a release with --context-tokens 4096" in said
     assert "once ops-1.0.0 (" in said
-    for engine in memory_estimate.smaller(LOAD.weights, ENGINE, 8 * GB, on_gpu=False):
-        assert memory_estimate.of(LOAD.weights, engine, on_gpu=False).more_bytes(0, 1) <= 8 * GB
+    for engine in memory_estimate.smaller(DEMAND.weights, ENGINE, 8 * GB, on_gpu=False):
+        assert memory_estimate.of(DEMAND.weights, engine, on_gpu=False).more_bytes(0, 1) <= 8 * GB
 
 
 def test_a_quantised_kv_cache_is_among_the_plans_where_the_model_can_have_one() -> None:
@@ -93,7 +95,7 @@ def test_a_quantised_kv_cache_is_among_the_plans_where_the_model_can_have_one() 
         for each in MEASURED.points
     )
     measured = msgspec.structs.replace(MEASURED, points=(*MEASURED.points, *halved, *quartered))
-    able = replace(LOAD, weights=msgspec.structs.replace(VERSION, memory=measured))
+    able = replace(DEMAND, weights=msgspec.structs.replace(VERSION, memory=measured))
     refusal = memory.decide(Observed((able,), (), 8 * GB, "in memory"))
     assert refusal is not None
     assert refusal.sentence.endswith("or in a release with --kv-cache-type q8_0.")
@@ -106,19 +108,21 @@ def test_a_quantised_kv_cache_is_among_the_plans_where_the_model_can_have_one() 
 
 def test_weights_that_do_not_fit_at_all_have_no_plan() -> None:
     """Nothing is promised that would not help."""
-    refusal = memory.decide(Observed((LOAD,), (), GB, "in memory"))
+    refusal = memory.decide(Observed((DEMAND,), (), GB, "in memory"))
     assert refusal is not None
     assert refusal.sentence.endswith("No smaller setting would fit.")
 
 
 def test_an_adapter_that_joins_a_running_deployment_takes_its_context_alone() -> None:
     """The weights and the other contexts are there; what is held against memory is what is new."""
-    joining = replace(LOAD, adapters=2, loaded=1)
+    joining = replace(DEMAND, adapters=2, loaded=1)
     cache, compute = MEASURED.context_bytes(ENGINE.context_tokens, ENGINE.max_sequences)
     assert joining.needed_bytes == cache + compute
-    other = replace(LOAD, name="ops-1.0.0", engine=Engine(context_tokens=1024, max_sequences=4))
-    assert memory.decide(Observed((joining,), (LOAD, other), cache + compute, "in memory")) is None
-    refusal = memory.decide(Observed((joining,), (LOAD, other), cache, "in memory"))
+    other = replace(DEMAND, name="ops-1.0.0", engine=Engine(context_tokens=1024, max_sequences=4))
+    assert (
+        memory.decide(Observed((joining,), (DEMAND, other), cache + compute, "in memory")) is None
+    )
+    refusal = memory.decide(Observed((joining,), (DEMAND, other), cache, "in memory"))
     assert refusal is not None
     assert refusal.sentence == (
         "1 more adapter of llama-1.0.0 does not fit: that needs 6.77 GB in memory "

@@ -31,7 +31,7 @@ _Resident = AbstractSet[tuple[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class Demand:
     """A deployment that would be loaded or runs, and the memory that its instances take.
 
     `loaded` is the number of adapters that it runs with; None if all of it would be loaded.
@@ -79,8 +79,8 @@ class Observed:
     `free_bytes` is None if the driver of the GPUs does not answer; `place` says where it is free.
     """
 
-    wanted: tuple[Load, ...]
-    running: tuple[Load, ...]
+    wanted: tuple[Demand, ...]
+    running: tuple[Demand, ...]
     free_bytes: int | None
     place: str
 
@@ -95,8 +95,8 @@ class _Seen:
     joining: _Resident
     gpus: bool
 
-    def load(self, deployment: Deployment, *, joined: bool) -> Load | None:
-        """The load of a deployment, with what joins it if `joined`; None if it takes no more."""
+    def demand(self, deployment: Deployment, *, joined: bool) -> Demand | None:
+        """The demand of a deployment, with what joins it if `joined`; None if it takes no more."""
         before = self._of(deployment, self.resident)
         after = self._of(deployment, self.resident | self.joining) if joined else before
         if deployment.engine is None or not after:
@@ -106,7 +106,7 @@ class _Seen:
         runs = deployment.name in self.live
         if joined and runs and adapters == loaded:
             return None
-        return Load(
+        return Demand(
             deployment.name,
             weights,
             deployment.engine,
@@ -130,9 +130,9 @@ async def observe(s: Session, numbers: Sequence[int], at_us: int) -> Observed | 
     seen = await _read(s, numbers, gpus=present is None or bool(present))
     asked = {name for name, _ in seen.joining}
     known = {each.name: each for each in await deployments.every(s, asked | seen.live.keys())}
-    wanted = _some(seen.load(known[name], joined=True) for name in sorted(asked))
+    wanted = _some(seen.demand(known[name], joined=True) for name in sorted(asked))
     running = _some(
-        seen.load(known[name], joined=False) for name in sorted(seen.live.keys() & known.keys())
+        seen.demand(known[name], joined=False) for name in sorted(seen.live.keys() & known.keys())
     )
     on_gpu = any(each.on_gpu for each in wanted)
     if on_gpu and any(each.engine.gpu_layers > 0 for each in wanted):
@@ -166,8 +166,8 @@ async def _read(s: Session, numbers: Sequence[int], *, gpus: bool) -> _Seen:
     )
 
 
-def _some(loads: Iterable[Load | None]) -> list[Load]:
-    return [each for each in loads if each is not None]
+def _some(demands: Iterable[Demand | None]) -> list[Demand]:
+    return [each for each in demands if each is not None]
 
 
 def _adapters(versions: Iterable[ModelVersion]) -> set[int]:

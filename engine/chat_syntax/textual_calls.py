@@ -15,7 +15,7 @@ from engine.chat_syntax.python_calls import PythonCalls
 from engine.chat_syntax.syntax import Family
 
 
-class Told(NamedTuple):
+class TextualCalls(NamedTuple):
     """Calls in one text, between two marks; `after` is "" where there is none."""
 
     before: str
@@ -23,16 +23,16 @@ class Told(NamedTuple):
     after: str
 
 
-def of(family: Family, calls: Iterable[tuple[str, str]]) -> Told | None:
+def of(family: Family, calls: Iterable[tuple[str, str]]) -> TextualCalls | None:
     """Calls by name and JSON arguments; None where the family has another form."""
     form = family.calls
     made = [(name, json.loads(arguments)) for name, arguments in calls]
     if isinstance(form, PythonCalls):
         text = ", ".join(f"{name}({_keywords(given)})" for name, given in made)
-        return Told(form.opening, f"[{text}]", form.close)
+        return TextualCalls(form.opening, f"[{text}]", form.close)
     if isinstance(form, JsonCalls) and form.opens and not (form.close or form.bare or form.keyed):
         listed = [{form.name_key: name, form.arguments_key: given} for name, given in made]
-        return Told(form.opens[0], json.dumps(listed, ensure_ascii=False), "")
+        return TextualCalls(form.opens[0], json.dumps(listed, ensure_ascii=False), "")
     return None
 
 

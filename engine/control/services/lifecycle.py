@@ -1,4 +1,4 @@
-"""Services as people ask for them: created, promoted from staging, frozen, removed.
+"""The lifecycle of services: created, promoted from staging, frozen, removed.
 
 Imported by `engine.control.handlers`, through the package.
 """
