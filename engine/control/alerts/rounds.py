@@ -176,11 +176,18 @@ class Rounds:
 
 
 def needs(rules: Sequence[alert_rules.Rule]) -> tuple[frozenset[str], int]:
-    """The series that rules ask for, and how far back they look, in seconds."""
+    """The series that rules ask for, and how far back they look, in seconds.
+
+    A kept rule may be refused by now; `evaluated` reports it, and the others are evaluated.
+    """
     names, back_s = set[str](), LEAST_BACK_S
     for rule in rules:
-        trees = [alert_rules.expression_of(rule)]
-        if (counted := alert_rules.samples_of(rule)) is not None:
+        try:
+            trees = [alert_rules.expression_of(rule)]
+            counted = alert_rules.samples_of(rule)
+        except errors.Invalid:
+            continue
+        if counted is not None:
             trees.append(counted[0])
         for tree in trees:
             for selector in alert_expressions.selectors(tree):

@@ -139,6 +139,29 @@ async def test_a_rule_that_cannot_be_evaluated_is_shown_and_stops_no_other(
         assert health["errors"].outcome is Outcome.MEASURED
 
 
+async def test_a_kept_rule_that_is_refused_by_now_stops_no_other(tmp_path: Path) -> None:
+    """Its health says what to change; the rule beside it fires."""
+    refused = Rule(name="refused", expression="paddock_instance_up / (1 - 1) > 2", summary="never")
+
+    async def keep(s: Session) -> None:
+        s.add(
+            alert_rule_versions.VersionRow(
+                name="refused", version=1, kind="set", body=msgspec.json.encode(refused).decode(),
+                created_at_us=6, created_by="sara", intent_id=None,
+            )
+        )  # fmt: skip
+
+    async with boxes.made(tmp_path / "home", ERRORS) as box:
+        await box.store.write(keep)
+        await box.serve(8, ok=10, failed=10)
+        assert await box.states() == [FIRING]
+        async with box.store.read() as s:
+            health = await alert_rounds.health(s)
+        assert health["refused"].outcome is Outcome.ERROR
+        assert "divides by zero" in health["refused"].sentence
+        assert health["errors"].outcome is Outcome.MEASURED
+
+
 async def test_a_changed_rule_ends_alerts_that_it_would_not_raise(tmp_path: Path) -> None:
     """With another severity it is another alert; a removed rule has none."""
     async with boxes.made(tmp_path / "home") as box:
