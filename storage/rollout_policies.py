@@ -111,7 +111,8 @@ def encode(policy: Policy | None) -> str | None:
 def decode(kept: str | None) -> Policy | None:
     """From what the store keeps.
 
-    Guards that no rollout could start with were once accepted; the default ones replace them.
+    Guards that no rollout could start with were once accepted: of those named twice the first ones
+    are kept, and an empty list for steps that need a guard is replaced by the default ones.
     """
     if kept is None:
         return None
@@ -119,5 +120,10 @@ def decode(kept: str | None) -> Policy | None:
         return msgspec.json.decode(kept, type=Policy)
     except msgspec.ValidationError:
         fields = msgspec.json.decode(kept)
-        fields.pop("guards", None)
+        guards = msgspec.convert(fields.pop("guards", None) or (), tuple[Guard, ...])
+        if guards:
+            first: dict[str, Guard] = {}
+            for each in guards:
+                first.setdefault(each.name, each)
+            fields["guards"] = tuple(first.values())
         return msgspec.convert(fields, Policy)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import msgspec
 import pytest
 
 from storage import rollout_guards, rollout_policies, rollout_syntax
@@ -39,13 +40,19 @@ def test_an_analysis_among_given_steps_needs_a_guard() -> None:
         Policy(steps=steps, guards=())
 
 
-@pytest.mark.parametrize(
-    "guards", ["[]", '[{"measure":"clean","allowed_bp":1},{"measure":"clean","allowed_bp":1}]']
-)
-def test_a_kept_policy_that_would_be_refused_now_has_the_default_guards(guards: str) -> None:
+def test_a_kept_policy_without_guards_for_its_analyses_has_the_default_ones() -> None:
     """A service that was written before can still be read."""
-    found = rollout_policies.decode(f'{{"strategy":"blue_green","guards":{guards}}}')
+    found = rollout_policies.decode('{"strategy":"blue_green","guards":[]}')
     assert found == Policy(strategy=Strategy.BLUE_GREEN)
+
+
+def test_a_kept_policy_that_names_a_guard_twice_keeps_the_first_of_each_name() -> None:
+    """As a rollout by it was judged: the others are kept, and none is added."""
+    clean, failed = (rollout_syntax.parse_guard(each) for each in ("clean>=99%", "error_rate<=1%"))
+    milder = msgspec.structs.replace(clean, required=False)
+    kept = msgspec.json.encode({"strategy": "blue_green", "guards": [clean, failed, milder]})
+    found = rollout_policies.decode(kept.decode())
+    assert found == Policy(strategy=Strategy.BLUE_GREEN, guards=(clean, failed))
 
 
 @pytest.mark.parametrize("policy", [Policy(), Policy(guards=rollout_guards.GUARDS)])
