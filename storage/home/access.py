@@ -92,7 +92,13 @@ def exposed(home: Home, name: str | None) -> Path | None:
     if name is not None:  # its members enter
         allowed += [(path, _OWN) for path in (home.database, *homes.beside(home.database))]
     for path, mode in allowed:
-        if path.exists() and path.stat().st_mode & 0o777 & ~mode:
+        try:
+            found = path.stat()
+        except FileNotFoundError:  # SQLite removes its log when the last process closes the store
+            continue
+        if found.st_mode & 0o777 & ~mode:
+            return path
+        if path == home.root and found.st_mode & 0o070 and found.st_gid != _gid(name):
             return path
     return None
 
@@ -167,6 +173,14 @@ def _group(gid: int) -> str:
         return grp.getgrgid(gid).gr_name
     except KeyError:
         return f"gid{gid}"
+
+
+def _gid(name: str | None) -> int | None:
+    """The id of a group; None if the machine does not know it."""
+    try:
+        return None if name is None else grp.getgrnam(name).gr_gid
+    except KeyError:
+        return None
 
 
 def _members(gid: int) -> list[str]:

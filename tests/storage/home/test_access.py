@@ -93,6 +93,28 @@ async def test_only_a_store_that_the_node_opened_stays_open(home: Home) -> None:
     assert stat.S_IMODE(home.root.stat().st_mode) == 0o700
 
 
+def test_a_home_that_another_group_may_read_is_exposed(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether that is by its modes, or by its group; a file that disappears meanwhile is none."""
+    for path in (home.database, *homes.beside(home.database)):
+        path.touch(0o600)
+    access.admit(home, os.getegid())
+    assert access.exposed(home, MINE) is None
+    assert access.exposed(home, None) == home.root
+    other = grp.struct_group(("sre", "x", NOBODYS, []))
+    with monkeypatch.context() as patched:
+        patched.setattr(grp, "getgrnam", lambda _: other)
+        assert access.exposed(home, "sre") == home.root
+    assert access.exposed(home, "no-such-group") == home.root
+    (log, *_) = homes.beside(home.database)
+    log.chmod(0o644)
+    assert access.exposed(home, MINE) == log
+    monkeypatch.setattr(Path, "exists", lambda _: True)  # as just before SQLite removes it
+    log.unlink()
+    assert access.exposed(home, MINE) is None
+
+
 def test_the_group_has_to_exist_and_the_owner_to_be_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each refusal says what to do; root may name any group."""
     assert access.group(None) is None
