@@ -7,11 +7,12 @@ every package.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import Any, ClassVar, Final, NamedTuple
 
 import msgspec
-from sqlalchemy import column, func, select, table
+from sqlalchemy import String, cast, column, func, select, table
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
@@ -37,6 +38,24 @@ class LedgerRow(SQLModel, table=True):
     intent_id: int | None
     reason: str = ""
     hash: str = ""
+
+
+_ASKED: Final = (
+    select(_intents.c.reason).where(_intents.c.id == col(LedgerRow.intent_id)).scalar_subquery()
+)
+_TEXT: Final = functools.reduce(
+    lambda text, part: text + " " + part,
+    (
+        cast(col(LedgerRow.id), String),
+        func.strftime("%m-%d %H:%M", col(LedgerRow.at_us) // 1_000_000, "unixepoch", type_=String),
+        col(LedgerRow.actor),
+        col(LedgerRow.verb),
+        col(LedgerRow.noun),
+        col(LedgerRow.key),
+        col(LedgerRow.reason),
+        func.coalesce(_ASKED, "", type_=String),
+    ),
+)
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,12 +124,15 @@ async def tail(
     *,
     actor: str | None = None,
     noun: str | None = None,
+    text_filter: str = "",
     until_us: int | None = None,
 ) -> list[Entry]:
     """The newest entries, newest first; those before one, or those up to a moment.
 
-    `actor` and `noun` keep what one person did, and what was done to one kind of thing; they look
-    through the whole ledger where little fits.
+    `actor` and `noun` keep what one person did, and what was done to one kind of thing,
+    `text_filter` those with each of its words in the number, the moment (as 01-31 12:00), the
+    actor, the verb, the noun, the key or the reason, capital or not where a letter is ASCII. They
+    look through the whole ledger where little fits.
     """
     query = select(LedgerRow).order_by(col(LedgerRow.id).desc()).limit(limit)
     if before_id is not None:
@@ -122,6 +144,8 @@ async def tail(
         query = query.where(col(LedgerRow.actor) == actor)
     if noun is not None:
         query = query.where(col(LedgerRow.noun) == noun)
+    for word in text_filter.split():
+        query = query.where(_TEXT.contains(word, autoescape=True))
     return [entry(row) for row in await s.scalars(query)]
 
 

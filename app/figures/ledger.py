@@ -16,13 +16,16 @@ from storage.store import Session
 _VALUE: Final = 800  # characters of a value; a prompt's text is no row of a list
 
 
-async def rows(s: Session, *, limit: int, until_us: int | None = None) -> snapshot.Ledger:
+async def rows(
+    s: Session, *, limit: int, text_filter: str = "", until_us: int | None = None
+) -> snapshot.Ledger:
     """The newest entries, newest first; those up to a moment, where one is given."""
-    found = await ledger.tail(s, limit + 1, until_us=until_us)
+    found = await ledger.tail(s, limit + 1, text_filter=text_filter, until_us=until_us)
     shown = found[:limit]
     reasons = await ledger.reasons(s, shown)
     return snapshot.Ledger(
         rows=tuple(row(each, reasons.get(each.intent_id or 0, "")) for each in shown),
+        filter=text_filter,
         more=len(found) > limit,
     )
 

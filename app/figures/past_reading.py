@@ -112,7 +112,7 @@ async def _prompts(s: Session, facts: Facts, query: Query) -> snapshot.Prompts:
 
 
 async def _ledger(s: Session, facts: Facts, query: Query) -> snapshot.Ledger:
-    return await ledger.rows(s, limit=query.limit, until_us=facts.now_us)
+    return await ledger.rows(s, limit=query.limit, text_filter=query.filter, until_us=facts.now_us)
 
 
 async def _alerts(s: Session, facts: Facts, query: Query) -> snapshot.Alerts:

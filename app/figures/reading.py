@@ -169,7 +169,7 @@ async def _gpu(s: Session, facts: Facts, query: Query) -> snapshot.Gpus:
 
 async def _ledger(s: Session, facts: Facts, query: Query) -> snapshot.Ledger:
     del facts
-    return await ledger.rows(s, limit=query.limit)
+    return await ledger.rows(s, limit=query.limit, text_filter=query.filter)
 
 
 async def _incidents(s: Session, facts: Facts, query: Query) -> snapshot.Incidents:

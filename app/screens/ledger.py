@@ -77,16 +77,17 @@ class Ledger(Numbered[snapshot.LedgerRow]):
         super().__init__()
         self._limit = _STEP
         self._more = False
+        self._searched = ""  # the filter that the entries were read with
 
     def wanted(self) -> Query:
-        """The newest entries."""
-        return Query(place=self.where, limit=self._limit)
+        """The newest entries that pass the filter."""
+        return Query(place=self.where, filter=self._filter, limit=self._limit)
 
     def listed(self, current: snapshot.Snapshot) -> Sequence[snapshot.LedgerRow] | None:
         """The entries."""
         if current.ledger is None:
             return None
-        self._more = current.ledger.more
+        self._more, self._searched = current.ledger.more, current.ledger.filter
         return current.ledger.rows
 
     def columns(self) -> Sequence[Column]:
@@ -99,7 +100,20 @@ class Ledger(Numbered[snapshot.LedgerRow]):
 
     def caption(self) -> str:
         """How many there are, or how many of them are shown."""
-        return f"UTC · {'newest' if self._more else 'all'} {len(self.shown)}"
+        return self.matched(len(self.shown), len(self.shown))
+
+    def matched(self, shown: int, every: int) -> str:
+        """As the caption; older entries are found by the next read."""
+        del every
+        if self._searched != self._filter:
+            return f"UTC · searching, {shown} so far"
+        return f"UTC · {'newest' if self._more else 'all'} {shown}"
+
+    def unmatched(self) -> str:
+        """That older entries are still searched, or that none contains the filter."""
+        if self._searched != self._filter:
+            return f"searching the ledger for “{self._filter}”"
+        return f"no entry contains “{self._filter}”; esc shows all of them"
 
     def empty(self) -> str:
         """When there will be one."""
@@ -110,9 +124,16 @@ class Ledger(Numbered[snapshot.LedgerRow]):
         before = self.query_one(Table).index
         if not super().moved(key):
             return False
-        if key in {"down", "pagedown", "end"} and before == self.query_one(Table).index:
+        at_end = key in {"down", "pagedown", "end"} and before == self.query_one(Table).index
+        if at_end and self._more:
             self._limit = min(self._limit + _STEP, _MOST)
         return True
+
+    def filtered(self, text: str | None = None) -> str:
+        """The text that entries contain; the store is searched for it."""
+        if text is not None and text != self._filter:
+            self._limit = _STEP
+        return super().filtered(text)
 
     def detail(self, width: int) -> list[Line]:
         """The entry under the cursor."""

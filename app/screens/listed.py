@@ -62,6 +62,14 @@ class Listed(Place):
         """What is said of all rows, at the right of the title."""
         return ""
 
+    def matched(self, shown: int, every: int) -> str:
+        """What is said instead of the caption while rows are filtered."""
+        return f"{shown} of {every}"
+
+    def unmatched(self) -> str:
+        """What is said where no row passes the filter."""
+        return f"no row contains “{self._filter}”; esc shows all of them"
+
     def empty(self) -> str:
         """What is said where there is no row, with the command that makes one."""
         raise NotImplementedError
@@ -92,14 +100,13 @@ class Listed(Place):
         named, about = self.heading, self.caption()
         if self._filter:
             named += f" containing “{self._filter}”"
-            about = f"{len(shown)} of {len(every)}"
+            about = self.matched(len(shown), len(every))
         title = palette.rule(self.size.width, named, about)
         self.query_one("#title", Lines).show([title])
         if self._sought and any(row.key == self._sought for row in shown):
             self.query_one(Table).cursor, self._sought = self._sought, ""
-        none = f"no row contains “{self._filter}”; esc shows all of them"
         self.query_one(Table).show_table(
-            self.columns(), shown, none if self._filter else self.empty()
+            self.columns(), shown, self.unmatched() if self._filter else self.empty()
         )
         self.draw_detail()
 

@@ -23,7 +23,8 @@ class LedgerRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
-    """The newest entries; `more` where there are older ones."""
+    """The newest entries that contain the filter; `more` where there are older ones."""
 
     rows: tuple[LedgerRow, ...]
+    filter: str
     more: bool

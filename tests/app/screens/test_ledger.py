@@ -71,15 +71,30 @@ async def test_an_entry_is_shown_with_who_made_it_why_and_its_values(home: Home)
 
 
 async def test_the_end_of_the_list_asks_for_older_entries(home: Home) -> None:
-    """A filter keeps what is there of a person, of a kind of thing or of a reason."""
+    """And once all of them are there, for no more."""
     async with pilot.at(pilot.program(home)) as screen:
         await screen.go("e")
         await screen.press("end", "down")
         await screen.until(lambda: "· all " in screen.text.split("\n")[1])
-        await screen.press("slash")
-        await screen.type("month")
+        wanted = screen.place.wanted()
+        await screen.press("end", "down")
+        assert screen.place.wanted() == wanted
+
+
+async def test_a_filter_searches_the_whole_ledger(home: Home) -> None:
+    """By a person, a kind of thing or the reason of an intent; not only in the newest entries."""
+    async with pilot.at(pilot.program(home)) as screen:
+        await screen.go("e")
+        for typed, found in (("FINANCE Sara", "services.freeze"), ("services.create", "support")):
+            await screen.press("slash", "ctrl+u")
+            await screen.type(typed)
+            await screen.press("enter")
+            await screen.until(lambda: "· all 1" in screen.text.split("\n")[1])
+            assert found in screen.text
+        await screen.press("slash", "ctrl+u")
+        await screen.type("nothing")
         await screen.press("enter")
-        assert "1 of " in screen.text.split("\n")[1]
+        await screen.until(lambda: "no entry contains “nothing”" in screen.text)
 
 
 async def test_of_a_past_moment_there_is_what_had_been_written_by_then(home: Home) -> None:
