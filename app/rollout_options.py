@@ -27,7 +27,7 @@ _ASKED: Final = "Ask this webhook {} each weight: 'https://host/path [10m] [abor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Typed:
-    """The options of `rollouts start` and `plan`; a TOML file has the same names but `file`."""
+    """The options of `rollouts start` and `plan`; a TOML file has the same names, except `file`."""
 
     to: Annotated[str | None, typer.Option("--to", help="The candidate: r2")] = None
     strategy: Annotated[

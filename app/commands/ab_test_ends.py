@@ -19,12 +19,10 @@ from storage.store import Session
 
 app = options.group()
 
-Service = Annotated[str, typer.Argument(metavar="SERVICE", help="The service, as clients call it.")]
-
 
 @app.command()
 async def stop(
-    service: Service,
+    service: options.Service,
     reason: options.Reason = "",
     yes: options.Yes = False,
     as_json: options.Json = False,
@@ -36,7 +34,7 @@ async def stop(
 
 @app.command()
 async def promote(
-    service: Service,
+    service: options.Service,
     to: Annotated[
         str | None, typer.Option("--to", help="The arm, where no winner was found: r2")
     ] = None,

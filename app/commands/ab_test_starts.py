@@ -12,7 +12,6 @@ import typer
 
 from app import errors, session, split_input
 from app.commands import options
-from app.commands.ab_test_ends import Service
 from storage import ab_test_goals, releases, rollout_syntax, services
 from storage.errors import Invalid
 
@@ -21,7 +20,7 @@ app = options.group()
 
 @app.command()
 async def start(
-    service: Service,
+    service: options.Service,
     arms: Annotated[
         list[str],
         typer.Option(

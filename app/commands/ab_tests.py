@@ -18,7 +18,6 @@ from app import (
     words,
 )
 from app.commands import ab_test_ends, ab_test_starts, options
-from app.commands.ab_test_ends import Service
 from app.listing import Column
 from storage import ab_test_units, ab_tests
 from storage.ab_test_units import Exposed
@@ -28,7 +27,6 @@ from storage.past import ab_tests as past_ab_tests
 from storage.store import Session
 
 app = options.group()
-app.registered_commands += ab_test_starts.app.registered_commands
 
 
 @app.command("list")
@@ -40,7 +38,7 @@ async def every(
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """List A/B tests, newest at the bottom. With --at as they were then."""
+    """List A/B tests, newest at the bottom. --at lists them as they were then."""
     at_us = moments.at(at)
     async with session.reading() as s:
         found = (
@@ -53,7 +51,7 @@ async def every(
 
 @app.command()
 async def show(
-    service: Service,
+    service: options.Service,
     id: Annotated[
         int | None, typer.Option("--test", metavar="N", min=1, help="As `list` numbers them.")
     ] = None,
@@ -63,7 +61,7 @@ async def show(
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show the newest A/B test and its verdict. With arms, goals and guards."""
+    """Show the newest A/B test and its verdict. It lists arms, goals and guards."""
     if (at_us := moments.at(at)) is not None:
         await _then(service, id, at_us, as_json=as_json)
         return
@@ -102,7 +100,7 @@ async def _test_at(s: Session, service: str, id: int | None, at_us: int) -> AbTe
 
 @app.command()
 async def units(
-    service: Service,
+    service: options.Service,
     id: Annotated[
         int | None, typer.Option("--test", metavar="N", min=1, help="As `list` numbers them.")
     ] = None,
@@ -112,7 +110,7 @@ async def units(
 ) -> None:
     """List which unit saw which arm first, and when. Units are keyed hashes.
 
-    With --at the units that had been exposed by then, without ratings, which are not timed here.
+    --at lists the units that had been exposed by then, without ratings, which are not timed here.
     """
     at_us = moments.at(at)
     async with session.reading() as s:
@@ -145,4 +143,6 @@ COLUMNS: Final[tuple[Column[AbTest], ...]] = (
     Column("WHY", lambda each: each.sentence, below=True),
 )
 
-app.registered_commands += ab_test_ends.app.registered_commands
+
+app.take(ab_test_starts.app, after="show")
+app.take(ab_test_ends.app)

@@ -141,7 +141,7 @@ async def every(as_json: options.Json = False) -> None:
 
 @app.command()
 def services(as_json: options.Json = False) -> None:
-    """List the services that apprise can notify. Each by how its addresses begin."""
+    """List the services that apprise can notify. It shows how their addresses begin."""
     known = receiver_address.schemes()
     lines = textwrap.wrap(" ".join(known), _WIDTH)
     terminal.show(known, lines, as_json=as_json)

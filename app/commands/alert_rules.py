@@ -49,7 +49,7 @@ COLUMNS: Final[tuple[Column[InForce], ...]] = (
 async def every(at: options.At = None, as_json: options.Json = False) -> None:
     """List the rules in force, with their last evaluation.
 
-    With --at without the evaluation, which is not recorded.
+    --at leaves out the evaluation, which is not recorded.
     """
     at_us = moments.at(at)
     async with session.reading() as s:
@@ -98,7 +98,7 @@ async def export(
     ] = False,
     at: options.At = None,
 ) -> None:
-    """Print the rules in force as a file for `set`. With --at those in force at that time."""
+    """Print the rules in force as a file for `set`. --at prints those of that time."""
     async with session.reading() as s:
         known = await _in_force(s, moments.at(at))
     rules = [each.rule for each in known.values() if each.rule is not None]

@@ -51,7 +51,7 @@ async def every(
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """List the active alerts. Firing before pending, the most severe first."""
+    """List the active alerts. Firing ones come first, by severity."""
     if (at_us := moments.at(at)) is not None:
         await _then(at_us, as_json=as_json)
         return
@@ -101,7 +101,7 @@ def _say_late(last: alert_rounds.Round | None) -> None:
 
 @app.command()
 async def get(number: Number, at: options.At = None, as_json: options.Json = False) -> None:
-    """Show an alert. Its runbook, incident, silences and moves."""
+    """Show an alert. It lists runbook, incident, silences and moves."""
     at_us = moments.at(at)
     now = clock.now_us() if at_us is None else at_us
     async with session.reading() as s:

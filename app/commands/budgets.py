@@ -95,7 +95,7 @@ COLUMNS: Final[tuple[Column[Spent], ...]] = (
 
 @app.command("list")
 async def every(at: options.At = None, as_json: options.Json = False) -> None:
-    """List the budgets. How much of each is spent, and when it is renewed."""
+    """List the budgets. It shows what is spent, and when each is renewed."""
     price = config.price(session.home())
     at_us = moments.at(at)
     async with session.reading() as s:

@@ -87,7 +87,7 @@ async def every(at: options.At = None, as_json: options.Json = False) -> None:
 
 @app.command()
 async def show(name: Name, at: options.At = None, as_json: options.Json = False) -> None:
-    """Show a deployment with its instances. With --at without what was in memory."""
+    """Show a deployment with its instances. --at leaves out what was in memory."""
     at_us = moments.at(at)
     async with session.reading() as s:
         if at_us is None:

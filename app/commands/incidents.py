@@ -9,7 +9,6 @@ import typer
 
 from app import incident_view, listing, moments, session, terminal, words
 from app.commands import options, post_mortems
-from app.commands.post_mortems import Name
 from app.listing import Column
 from storage import changes, incidents
 from storage.changes import Change
@@ -64,7 +63,7 @@ async def every(
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """List incidents, newest at the bottom. With --at as they were then."""
+    """List incidents, newest at the bottom. --at lists them as they were then."""
     at_us = moments.at(at)
     async with session.reading() as s:
         found = (
@@ -76,8 +75,10 @@ async def every(
 
 
 @app.command()
-async def show(name: Name, at: options.At = None, as_json: options.Json = False) -> None:
-    """Show an incident. Its people, impact, timeline, and what changed before it."""
+async def show(
+    name: options.Incident, at: options.At = None, as_json: options.Json = False
+) -> None:
+    """Show an incident. It lists people, impact, timeline, and what changed before."""
     at_us, id = moments.at(at), incidents.number(name)
     async with session.reading() as s:
         if at_us is None:
@@ -98,7 +99,7 @@ async def changed(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """List what changed on the box. Everything that can alter an answer, with its reason."""
+    """List what changed on the box. It has all that can alter an answer, with reasons."""
     now = clock.now_us()
     async with session.reading() as s:
         found = await changes.between(
@@ -109,7 +110,7 @@ async def changed(
 
 @app.command()
 async def note(
-    name: Name,
+    name: options.Incident,
     sentence: Annotated[str, typer.Argument(help="What was seen, done or decided.")],
     at: At = None,
     as_json: options.Json = False,
@@ -120,7 +121,7 @@ async def note(
 
 @app.command()
 async def rate(
-    name: Name,
+    name: options.Incident,
     severity: Annotated[Severity, typer.Argument()],
     reason: options.Reason = "",
     as_json: options.Json = False,
@@ -133,7 +134,7 @@ async def rate(
 
 @app.command()
 async def assign(
-    name: Name,
+    name: options.Incident,
     role: Annotated[Role, typer.Argument()],
     person: Annotated[
         str | None, typer.Argument(help="Without one, the role is free again.")
@@ -157,27 +158,34 @@ async def assign(
 
 @app.command()
 async def stable(
-    name: Name, at: At = None, reason: options.Reason = "", as_json: options.Json = False
+    name: options.Incident,
+    at: At = None,
+    reason: options.Reason = "",
+    as_json: options.Json = False,
 ) -> None:
     """Declare an incident stable. Clients are no longer affected: its impact ends here."""
     await _ask("incidents.stable", name, _when(at), reason, as_json=as_json)
 
 
 @app.command()
-async def close(name: Name, reason: options.Reason = "", as_json: options.Json = False) -> None:
+async def close(
+    name: options.Incident, reason: options.Reason = "", as_json: options.Json = False
+) -> None:
     """Close an incident. The post-mortem may still be written."""
     await _ask("incidents.close", name, {}, reason, as_json=as_json)
 
 
 @app.command()
-async def reopen(name: Name, reason: options.Reason = "", as_json: options.Json = False) -> None:
+async def reopen(
+    name: options.Incident, reason: options.Reason = "", as_json: options.Json = False
+) -> None:
     """Reopen an incident: clients are affected again."""
     await _ask("incidents.reopen", name, {}, reason, as_json=as_json)
 
 
 @app.command()
 async def link(
-    name: Name,
+    name: options.Incident,
     entry: Annotated[int, typer.Argument(min=1, help="Its number in `paddock ledger tail`.")],
     reason: options.Reason = "",
     as_json: options.Json = False,
@@ -230,4 +238,5 @@ CHANGES: Final[tuple[Column[Change], ...]] = (
     Column("REASON", lambda each: words.known(each.reason), below=True),
 )
 
-app.registered_commands += post_mortems.app.registered_commands
+
+app.take(post_mortems.app)

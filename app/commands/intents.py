@@ -34,7 +34,7 @@ async def tail(
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """List the last intents, newest at the bottom. With --at as they were then."""
+    """List the last intents, newest at the bottom. --at lists them as they were then."""
     at_us = moments.at(at)
     async with session.reading() as s:
         found = (

@@ -40,7 +40,7 @@ async def every(
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """List jobs, newest at the bottom. With --at without their progress."""
+    """List jobs, newest at the bottom. --at leaves out their progress."""
     at_us = moments.at(at)
     async with session.reading() as s:
         known = jobs.tail(s, limit) if at_us is None else past_jobs.tail(s, at_us, limit)

@@ -74,7 +74,7 @@ async def revoke(
 async def reset(
     reason: options.Reason = "", yes: options.Yes = False, as_json: options.Json = False
 ) -> None:
-    """Revoke all keys and replace the pepper. For when it was lost or leaked."""
+    """Revoke all keys and replace the pepper. Use it if that was lost or leaked."""
     effect = "All keys  active → revoked, for good; every client is refused until it has a new one"
     agreed = session.agreed("keys.reset", "all", effect, reason, yes=yes)
     done = await session.ask("keys.reset", "all", reason=agreed.reason, confirm=agreed.confirm)

@@ -44,7 +44,7 @@ async def tail(
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """List the last entries, newest at the bottom. With --at those up to then."""
+    """List the last entries, newest at the bottom. --at lists those up to then."""
     at_us = moments.at(at)
     async with session.reading() as s:
         entries = await ledger.tail(s, limit, actor=who, noun=noun, until_us=at_us)

@@ -55,7 +55,7 @@ async def export(
 ) -> None:
     """Write measurements to a file, or print them.
 
-    Samples by the second, figures by the step, records one by one. Column names end with their
+    Samples are by the second, figures by the step, records one by one. Column names end with their
     units: _us (times are UTC since 1970), _s, _bytes, _ratio (0 to 1), _percent, _mw, _c, _micro
     (of the currency). What was not measured is empty. Prompts and answers are never written.
     Seconds are kept for samples_days, requests for requests_days.

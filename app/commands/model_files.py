@@ -14,7 +14,7 @@ import typer
 
 from app import actions, errors, session
 from app.commands import model_lineage, options
-from app.commands.model_lineage import Dataset, Name, Parent, Run
+from app.commands.model_lineage import Dataset, Parent, Run
 from storage import errors as storage_errors
 from storage import models
 from storage.home import secrets
@@ -118,7 +118,7 @@ async def _worked(name: str, wanted: actions.Wanted, query: str, *, quiet: bool)
 
 @app.command()
 async def export(
-    name: Name,
+    name: options.Model,
     to: Annotated[
         str,
         typer.Option(
@@ -130,7 +130,7 @@ async def export(
 ) -> None:
     """Export a version as a Hub repository, or to MLflow.
 
-    With its file, SHA-256, and a card with its facts and lineage.
+    It has the file, its SHA-256, and a card with facts and lineage.
     """
     async with session.reading() as s:
         version = await models.find(s, name)

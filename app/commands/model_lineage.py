@@ -15,10 +15,6 @@ from storage import model_lineage, models
 
 app = options.group()
 
-Name = Annotated[
-    str,
-    typer.Argument(metavar="NAME", help="ops@1.0.0, ops@champion, or ops for the highest version."),
-]
 Parent = Annotated[str | None, typer.Option("--parent", help="The version that it was made from.")]
 Dataset = Annotated[
     str | None, typer.Option("--dataset", help="The dataset version that it was trained on.")
@@ -34,7 +30,7 @@ async def tree(
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show the family tree of versions. Which was made from which, by which data and run."""
+    """Show which version was made from which. It names the data and the run of each."""
     at_us = moments.at(at)
     async with session.reading() as s:
         root = None if name is None else await model_registry.version(s, name, at_us)
@@ -46,7 +42,7 @@ async def tree(
 
 @app.command()
 async def trace(
-    name: Name,
+    name: options.Model,
     parent: Parent = None,
     dataset: Dataset = None,
     run: Run = None,

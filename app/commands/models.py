@@ -9,7 +9,6 @@ import typer
 
 from app import listing, model_registry, model_views, moments, session, terminal, words
 from app.commands import model_aliases, model_files, model_lineage, options, unused_models
-from app.commands.model_lineage import Name
 from app.listing import Column
 from app.model_registry import Registry
 from storage.models import ModelVersion, Status
@@ -23,7 +22,7 @@ Removed = Annotated[bool, typer.Option("--removed", help="Removed versions, too.
 async def every(
     removed: Removed = False, at: options.At = None, as_json: options.Json = False
 ) -> None:
-    """List the model versions. With --at as they were then, with their aliases."""
+    """List the model versions. --at lists them as they were then."""
     at_us = moments.at(at)
     async with session.reading() as s:
         registry = await model_registry.read(s, at_us)
@@ -62,7 +61,7 @@ def _columns(registry: Registry) -> tuple[Column[ModelVersion], ...]:
 
 
 @app.command()
-async def show(name: Name, at: options.At = None, as_json: options.Json = False) -> None:
+async def show(name: options.Model, at: options.At = None, as_json: options.Json = False) -> None:
     """Show a model version: its file, checks, lineage and uses.
 
     With --at the lineage, the path of the file and the checks are the current ones, because earlier
@@ -130,7 +129,4 @@ async def show(name: Name, at: options.At = None, as_json: options.Json = False)
     terminal.show(shown, lines, as_json=as_json)
 
 
-app.registered_commands += model_files.app.registered_commands
-app.registered_commands += model_lineage.app.registered_commands
-app.registered_commands += model_aliases.app.registered_commands
-app.registered_commands += unused_models.app.registered_commands
+app.take(model_files.app, model_lineage.app, model_aliases.app, unused_models.app)

@@ -1,11 +1,11 @@
-"""The options that several commands share, spelled once, and how a noun holds its commands."""
+"""The options and arguments that several commands share, and how a noun holds its commands."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Annotated, Any, TypeVar, cast, get_type_hints
 
 import typer
@@ -23,14 +23,32 @@ At = Annotated[
         "--at", metavar="TIME", help="As it was then: 03:12 (UTC), or 15m for 15 minutes ago."
     ),
 ]
+Service = Annotated[str, typer.Argument(metavar="SERVICE", help="The service, as clients call it.")]
+Model = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="ops@1.0.0, ops@champion, or ops for the highest version."),
+]
+Incident = Annotated[str, typer.Argument(metavar="INC-N", help="INC-31, or 31.")]
+Runbook = Annotated[
+    str, typer.Argument(metavar="NAME", help="As `paddock runbooks list` names it.")
+]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many.")]
 
 
 def together(command: Command) -> Command:
-    """Have a command take one parameter, a dataclass, as options: one for each of its fields."""
+    """Have a command take one parameter, a dataclass, as options: one for each of its fields.
+
+    Raises:
+        TypeError: it takes no dataclass or several, or a field has no default.
+    """
     hints = get_type_hints(command, include_extras=True)
-    name = next(name for name, hint in hints.items() if is_dataclass(hint))
+    found = [name for name, hint in hints.items() if is_dataclass(hint)]
+    if len(found) != 1:
+        raise TypeError(f"{command.__name__} takes {len(found)} dataclasses; it needs to take one")
+    (name,) = found
     kind = hints[name]
+    if bare := [each.name for each in fields(kind) if each.default is MISSING]:
+        raise TypeError(f"{kind.__name__}.{bare[0]} needs a default: an option can be left out")
     of_fields = get_type_hints(kind, include_extras=True)
     shared = [
         inspect.Parameter(
@@ -56,6 +74,18 @@ def together(command: Command) -> Command:
 
 class Commands(typer.Typer):
     """Commands, most of which are coroutines."""
+
+    def take(self, *parts: Commands, after: str | None = None) -> None:
+        """Have the commands of other modules as well: after one that is named, or at the end."""
+        taken = [each for part in parts for each in part.registered_commands]
+        at = len(self.registered_commands)
+        if after is not None:
+            names = [
+                each.name or getattr(each.callback, "__name__", "")
+                for each in self.registered_commands
+            ]
+            at = 1 + names.index(after)
+        self.registered_commands[at:at] = taken
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[Command], Command]:
         """Register a command; a coroutine is run to its end."""

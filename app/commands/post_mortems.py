@@ -5,7 +5,6 @@ Imported by `app.commands.incidents`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -24,12 +23,10 @@ from storage.post_mortems import ActionItem
 app = options.group()
 items = options.group()
 
-Name = Annotated[str, typer.Argument(metavar="INC-N", help="INC-31, or 31.")]
-
 
 @app.command()
 async def write(
-    name: Name,
+    name: options.Incident,
     section: Annotated[Section, typer.Argument()],
     text: Annotated[str | None, typer.Argument(help="Markdown; an empty one removes it.")] = None,
     file: Annotated[
@@ -45,17 +42,20 @@ async def write(
             text = file.read_text("utf-8")
         except (OSError, UnicodeError) as error:
             raise errors.BadWord(f"{file} cannot be read as text: {error}.") from error
-    await _ask("incidents.write", name, {"section": section.value, "text": text}, as_json=as_json)
+    done = await session.ask(
+        "incidents.write", f"INC-{incidents.number(name)}", {"section": section.value, "text": text}
+    )
+    session.report(done, as_json=as_json)
 
 
 @app.command("post-mortem")
 async def post_mortem(
-    name: Name,
+    name: options.Incident,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write it into this file.")
     ] = None,
 ) -> None:
-    """Print the post-mortem as Markdown. Figures from the store, the rest as written."""
+    """Print the post-mortem as Markdown. Its figures are read from the store."""
     now = clock.now_us()
     async with session.reading() as s:
         incident = await incidents.find(s, incidents.number(name))
@@ -90,27 +90,28 @@ async def open_items(
 
 @items.command("add")
 async def add_item(
-    name: Name,
+    name: options.Incident,
     title: Annotated[str, typer.Argument(help="What will be done.")],
     owner: Annotated[str, typer.Option("--owner", help="Who does it.")],
     as_json: options.Json = False,
 ) -> None:
     """Add an action item."""
-    await _ask("incidents.add_item", name, {"title": title, "owner": owner}, as_json=as_json)
+    done = await session.ask(
+        "incidents.add_item", f"INC-{incidents.number(name)}", {"title": title, "owner": owner}
+    )
+    session.report(done, as_json=as_json)
 
 
 @items.command("done")
 async def finish_item(
-    name: Name,
+    name: options.Incident,
     item: Annotated[int, typer.Argument(min=1, help="Its number.")],
     as_json: options.Json = False,
 ) -> None:
     """Mark an action item as done."""
-    await _ask("incidents.finish_item", name, {"item": item}, as_json=as_json)
-
-
-async def _ask(verb: str, name: str, arguments: Mapping[str, object], *, as_json: bool) -> None:
-    done = await session.ask(verb, f"INC-{incidents.number(name)}", arguments)
+    done = await session.ask(
+        "incidents.finish_item", f"INC-{incidents.number(name)}", {"item": item}
+    )
     session.report(done, as_json=as_json)
 
 

@@ -100,7 +100,7 @@ COLUMNS: Final[tuple[Column[Price], ...]] = (
 async def every(at: options.At = None, as_json: options.Json = False) -> None:
     """List all prices with the times from which they apply.
 
-    The latest of each comes last. With --at those that had been set by then.
+    The latest of each comes last. --at lists those that had been set by then.
     """
     at_us = moments.at(at)
     async with session.reading() as s:

@@ -85,7 +85,7 @@ async def undo(
 ) -> None:
     """Move a label back to the version before its last move.
 
-    Or to where an earlier move had put it. Undoing twice changes nothing the second time.
+    --to names an earlier move instead. Undoing twice changes nothing the second time.
     """
     prompt, label = _label(name)
     async with session.reading() as s:

@@ -41,7 +41,7 @@ async def add(
     reason: options.Reason = "",
     as_json: options.Json = False,
 ) -> None:
-    """Add a prompt version. A TOML file, or a text file as the system message."""
+    """Add a prompt version. A text file becomes the system message."""
     read = prompt_files.read(file, name)
     read["comment"] = comment or read.get("comment", "")
     read |= {key: value for key, value in (("tag", tag), ("parent", parent)) if value is not None}
@@ -175,5 +175,4 @@ async def preview(
     terminal.show({"name": version.name, **found, "uses": uses}, lines, as_json=as_json)
 
 
-app.registered_commands += prompt_labels.app.registered_commands
-app.registered_commands += prompt_trees.app.registered_commands
+app.take(prompt_labels.app, prompt_trees.app)

@@ -33,7 +33,7 @@ async def every(
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """List the releases that are not retired. With --at as of that time."""
+    """List the releases that are not retired. --at lists those of that time."""
     at_us = moments.at(at)
     async with session.reading() as s:
         if at_us is None:
@@ -158,8 +158,7 @@ def _prompt(name: str | None, release: Release) -> str:
     return f"{name} (follows {release.follows.partition(':')[2]})"
 
 
-app.registered_commands += release_creation.app.registered_commands
-app.registered_commands += retired_commands.app.registered_commands
 app.command("replay")(replays.sample)
 app.command("bisect")(replays.bisect)
 app.add_typer(replays.app, name="replays", help="What replays found.")
+app.take(release_creation.app, retired_commands.app)

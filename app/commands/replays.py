@@ -54,7 +54,7 @@ async def sample(
 ) -> None:
     """Repeat a sample of recorded requests on a release.
 
-    Before any user meets it. A job does it in the background; ^C stops watching, not the job.
+    No user sees its answers. A job does it in the background; ^C stops watching, not the job.
     """
     arguments: dict[str, object] = {"service": service, "sample": sample}
     if since is not None:
@@ -74,7 +74,7 @@ async def bisect(
     reason: options.Reason = "",
     as_json: options.Json = False,
 ) -> None:
-    """Find the release that changed an answer. By asking as few of the service's as it takes."""
+    """Find the release that changed an answer. It asks as few releases as it takes."""
     if differs and expect is not None:
         raise typer.BadParameter("--differs does not go with --expect.")
     arguments: dict[str, object] = {"request": id}
@@ -87,7 +87,7 @@ async def bisect(
 async def every(
     limit: options.Limit = 20, at: options.At = None, as_json: options.Json = False
 ) -> None:
-    """List replays, newest at the bottom. With --at as they were then."""
+    """List replays, newest at the bottom. --at lists them as they were then."""
     at_us = moments.at(at)
     async with session.reading() as s:
         if at_us is None:
@@ -117,7 +117,7 @@ async def show(
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show what a replay found. Both sides with intervals, and the largest differences."""
+    """Show what a replay found. It sets both sides and their differences out."""
     at_us = moments.at(at)
     async with session.store() as store:
         await _show(store, number, at_us, as_json=as_json)

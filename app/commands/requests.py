@@ -122,7 +122,7 @@ async def show(
 ) -> None:
     """Show a request: timings, tokens, feedback, recorded text.
 
-    With --at without the feedback that came later.
+    --at leaves out the feedback that came later.
     """
     at_us = moments.at(at)
     async with session.reading() as s:

@@ -19,12 +19,10 @@ from storage.store import Session
 
 app = options.group()
 
-Service = Annotated[str, typer.Argument(metavar="SERVICE", help="The service, as clients call it.")]
-
 
 @app.command()
 async def pause(
-    service: Service,
+    service: options.Service,
     reason: options.Reason = "",
     yes: options.Yes = False,
     as_json: options.Json = False,
@@ -36,7 +34,7 @@ async def pause(
 
 @app.command()
 async def promote(
-    service: Service,
+    service: options.Service,
     full: Annotated[
         bool, typer.Option("--full", help="Skip all steps: all traffic to the candidate.")
     ] = False,
@@ -54,7 +52,7 @@ async def promote(
 
 @app.command()
 async def abort(
-    service: Service,
+    service: options.Service,
     reason: options.Reason = "",
     yes: options.Yes = False,
     as_json: options.Json = False,
@@ -66,19 +64,19 @@ async def abort(
 
 @app.command()
 async def retry(
-    service: Service,
+    service: options.Service,
     reason: options.Reason = "",
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Start the newest rollout, which was aborted, again. From its first step."""
+    """Start the newest rollout again, if it was aborted. It begins at its first step."""
     effect = "begin again from the first step"
     await _ask("rollouts.retry", service, effect, {}, reason, yes=yes, as_json=as_json)
 
 
 @app.command()
 async def undo(
-    service: Service,
+    service: options.Service,
     to_revision: Annotated[
         int | None,
         typer.Option("--to-revision", metavar="N", min=0, help="As `list` numbers them."),
@@ -89,8 +87,8 @@ async def undo(
 ) -> None:
     """Go back to the release before the newest rollout.
 
-    At once while that release is loaded. Undoing twice goes back once. Revision 0 is the release
-    before the first rollout.
+    The traffic moves at once while that release is loaded. Undoing twice goes back once. Revision
+    0 is the release before the first rollout.
     """
     if to_revision is None:
         effect = "back to the release before it"

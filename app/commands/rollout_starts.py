@@ -12,7 +12,6 @@ import typer
 
 from app import rollout_options, rollout_plan, secret_files, session, terminal
 from app.commands import options
-from app.commands.rollout_leads import Service
 from app.rollout_options import Typed
 from storage import releases, services
 from storage.rollout_policies import Policy
@@ -26,7 +25,7 @@ _PLAN_S: Final = 120.0
 @app.command()
 @options.together
 async def start(
-    service: Service,
+    service: options.Service,
     *,
     typed: Typed,
     webhook_secret_file: Annotated[
@@ -75,7 +74,7 @@ async def start(
 
 @app.command()
 @options.together
-async def plan(service: Service, *, typed: Typed, as_json: options.Json = False) -> None:
+async def plan(service: options.Service, *, typed: Typed, as_json: options.Json = False) -> None:
     """Forecast a rollout from the service's own traffic.
 
     Nothing is changed. Each weight is listed with its expected length, the rates of harm that it

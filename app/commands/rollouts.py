@@ -24,7 +24,6 @@ from app import (
     words,
 )
 from app.commands import options, rollout_leads, rollout_starts
-from app.commands.rollout_leads import Service
 from app.listing import Column
 from storage.errors import NotFound
 from storage.home import clock
@@ -32,21 +31,20 @@ from storage.past import rollouts as past_rollouts
 from storage.rollouts import OPEN, Phase, Rollout, State
 
 app = options.group()
-app.registered_commands += rollout_starts.app.registered_commands
 
 _END: Final = frozenset({Phase.HEALTHY, Phase.DEGRADED, Phase.PAUSED})
 
 
 @app.command()
 async def get(
-    service: Service,
+    service: options.Service,
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Draw it again whenever it changes.")
     ] = False,
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show the newest rollout as a tree. Set beside actual, steps, guards, what it waits for."""
+    """Show the newest rollout as a tree. It says what the rollout waits for."""
     if (at_us := moments.at(at)) is not None:
         async with session.reading() as s:
             past = await rollout_view.read_latest_at(s, service, at_us)
@@ -80,7 +78,7 @@ async def every(
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """List rollouts, newest at the bottom. With --at as they were then."""
+    """List rollouts, newest at the bottom. --at lists them as they were then."""
     at_us = moments.at(at)
     async with session.reading() as s:
         found = await rollout_view.tail(s, limit, service, at_us)
@@ -91,7 +89,7 @@ async def every(
 
 @app.command()
 async def status(
-    service: Service,
+    service: options.Service,
     within: Annotated[
         str | None,
         typer.Option(
@@ -170,4 +168,6 @@ COLUMNS: Final[tuple[Column[Rollout], ...]] = (
     Column("WHY", lambda each: each.sentence, below=True),
 )
 
-app.registered_commands += rollout_leads.app.registered_commands
+
+app.take(rollout_starts.app, after="list")
+app.take(rollout_leads.app)

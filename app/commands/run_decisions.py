@@ -43,7 +43,7 @@ async def get(
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show a run. Its steps with live values, its timeline, and who holds it."""
+    """Show a run. It lists steps with live values, timeline, and who decides."""
     if (at_us := moments.at(at)) is not None:
         if watch:
             raise errors.BadWord("--at shows a past moment: leave --watch out.")

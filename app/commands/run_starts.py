@@ -18,7 +18,6 @@ from storage.home import clock
 
 app = options.group()
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="As `paddock runbooks list` names it.")]
 Inputs = Annotated[
     list[str] | None, typer.Argument(metavar="[INPUT=VALUE...]", help="service=support")
 ]
@@ -34,7 +33,7 @@ def find(name: str) -> Runbook:
 
 @app.command()
 async def start(
-    name: Name,
+    name: options.Runbook,
     inputs: Inputs = None,
     pace: Annotated[
         bool | None,
@@ -84,7 +83,7 @@ async def _given(book: Runbook, given: dict[str, str], alert: int | None) -> dic
 
 @app.command()
 async def preview(
-    name: Name,
+    name: options.Runbook,
     inputs: Inputs = None,
     as_json: options.Json = False,
 ) -> None:

@@ -9,7 +9,6 @@ import typer
 
 from app import listing, moments, runbook_lines, session, terminal, words
 from app.commands import options, run_decisions, run_starts
-from app.commands.run_starts import Name
 from app.listing import Column
 from runbooks import catalog, schema
 from runbooks.steps import Runbook
@@ -52,7 +51,7 @@ def every(as_json: options.Json = False) -> None:
 
 
 @app.command()
-def show(name: Name, as_json: options.Json = False) -> None:
+def show(name: options.Runbook, as_json: options.Json = False) -> None:
     """Show the steps of a runbook.
 
     What each looks at, does and verifies, and how it is undone. A look informs: an unexpected value
@@ -127,7 +126,7 @@ async def tail(
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """List the last runs, newest at the bottom. With what each step saw and did."""
+    """List the last runs, newest at the bottom. It has what each step saw and did."""
     at_us = moments.at(at)
     async with session.reading() as s:
         if at_us is None:
@@ -151,5 +150,5 @@ async def tail(
     terminal.show(both, lines or ["No runbook was run yet."], as_json=as_json)
 
 
-app.registered_commands += run_starts.app.registered_commands
-app.registered_commands += run_decisions.app.registered_commands
+app.take(run_starts.app, after="show")
+app.take(run_decisions.app)

@@ -38,7 +38,7 @@ async def tail(
 ) -> None:
     """List the last measured seconds, newest at the bottom.
 
-    With --at those up to then; seconds are deleted after samples_days.
+    --at lists those up to then; seconds are deleted after samples_days.
     """
     at_us = moments.at(at)
     async with session.reading() as s:
@@ -74,7 +74,7 @@ async def total(
     at: options.At = None,
     as_json: options.Json = False,
 ) -> None:
-    """Sum up the requests of a recent period. From sketches that add up exactly."""
+    """Sum up the requests of a recent period. Its percentiles are within 1 %."""
     window = Window.last(_seconds(last), _second(moments.at(at)))
     async with session.reading() as s:
         read = measures.by_tenant if by is By.TENANT else measures.by_arm

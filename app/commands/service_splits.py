@@ -68,7 +68,7 @@ async def undo(
 ) -> None:
     """Go back to the split before the current one.
 
-    Or to the split that is named. Undoing twice changes nothing the second time.
+    --to names another split. Undoing twice changes nothing the second time.
     """
     async with session.reading() as s:
         service = await services.find(s, name)

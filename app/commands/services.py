@@ -221,5 +221,4 @@ async def show(name: Name, at: options.At = None, as_json: options.Json = False)
     terminal.show(shown, lines, as_json=as_json)
 
 
-app.registered_commands += service_splits.app.registered_commands
-app.registered_commands += service_settings.app.registered_commands
+app.take(service_splits.app, service_settings.app)

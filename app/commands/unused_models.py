@@ -55,7 +55,7 @@ async def gc(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Delete downloaded files that nothing needs. Never one outside the data directory."""
+    """Delete downloaded files that nothing needs. Files elsewhere are kept."""
     async with session.reading() as s:
         spare = await unused_models.spare(s) if unused else []
         needs = await unused_models.needs(s)

@@ -68,7 +68,7 @@ async def add(  # noqa: PLR0917 the command line passes every option by name
     reason: options.Reason = "",
     as_json: options.Json = False,
 ) -> None:
-    """Register a server. vLLM, SGLang, llama-server, a cloud endpoint or another Paddock."""
+    """Register a server: vLLM, SGLang, llama-server, a cloud or another Paddock."""
     arguments: dict[str, object] = {
         "url": url,
         "max_connections": max_connections,
@@ -130,7 +130,7 @@ async def remove(
 
 @app.command("list")
 async def every(at: options.At = None, as_json: options.Json = False) -> None:
-    """List the upstreams. With --at without their health, which is not recorded."""
+    """List the upstreams. --at leaves out their health."""
     at_us = moments.at(at)
     async with session.reading() as s:
         known = await (upstreams.every(s) if at_us is None else past_upstreams.every(s, at_us))
@@ -150,7 +150,7 @@ async def every(at: options.At = None, as_json: options.Json = False) -> None:
 
 @app.command()
 async def show(name: Name, at: options.At = None, as_json: options.Json = False) -> None:
-    """Show an upstream. With --at without its health, which is not recorded."""
+    """Show an upstream. --at leaves out its health."""
     at_us = moments.at(at)
     async with session.reading() as s:
         if at_us is None:

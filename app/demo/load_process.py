@@ -75,7 +75,7 @@ class Load:
                 self._process = self._spawn(f"synthetic load ended with {code} and is restarted")
 
     def stop(self) -> None:
-        """Tell it to stop and wait until it has; from now on none is put back."""
+        """Tell it to stop and wait until it has; from now on it is not restarted."""
         with self._spawning:
             self._stopping.set()
         self._process.terminate()
