@@ -31,7 +31,7 @@ class BoxFreezeRow(SQLModel, table=True):
 
     @property
     def freeze(self) -> Freeze:
-        """The freeze as people other than its author see it."""
+        """As other modules read it."""
         return Freeze(by=self.frozen_by, reason=self.reason, at_us=self.frozen_at_us, box=True)
 
 

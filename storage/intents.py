@@ -1,14 +1,14 @@
 """Intents: what a person or a run asks for, why, the version they saw, and how it ended.
 
 The control socket accepts them; the process that claims one decides, acts and records the outcome.
-None is ever removed. The states are in `intent_states`. Read by every package; written by the node,
-`engine.control` and the runner.
+None is ever removed. Read by every package; written by the node, `engine.control` and the runner.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, ClassVar
+from enum import StrEnum
+from typing import Any, ClassVar, Final
 
 import msgspec
 from sqlalchemy import func, select, update
@@ -16,12 +16,41 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 
 from storage import errors, moves
-from storage.intent_states import MOVES, State
 
-__all__ = [
-    "MOVES", "Intent", "IntentRow", "State", "accept", "by_key", "claim", "claim_one", "end",
-    "find", "hand_over", "reasons", "reclaim", "tail", "unclaimed", "waiting",
-]  # fmt: skip
+
+class State(StrEnum):
+    """How far an intent is.
+
+    ACCEPTED: the node stored it durably before acknowledging it. A crash leaves it here, and it is
+        claimed later.
+    CLAIMED: control or the runner claimed it to decide and act. If that process dies, its next
+        start puts the intent back (`reclaim`); what is done for an intent is therefore done in the
+        transaction that ends it, or is safe to do twice. Long work is claimed by a job, which is
+        durable itself and ends the intent when it ends.
+    APPLIED: it was carried out, or there was nothing to change; `outcome` says what. Final.
+    REFUSED: a rule, or a change since the person looked, forbids it; `outcome` says why. Final.
+    FAILED: it was tried and did not work; `outcome` says what happened. Final.
+    """
+
+    ACCEPTED = "accepted"
+    CLAIMED = "claimed"
+    APPLIED = "applied"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+MOVES: Final = moves.Table(
+    noun="intent",
+    column="state",
+    begins=frozenset({State.ACCEPTED}),
+    legal={
+        State.ACCEPTED: frozenset({State.CLAIMED}),
+        State.CLAIMED: frozenset({State.APPLIED, State.REFUSED, State.FAILED, State.ACCEPTED}),
+        State.APPLIED: frozenset(),
+        State.REFUSED: frozenset(),
+        State.FAILED: frozenset(),
+    },
+)
 
 
 class IntentRow(SQLModel, table=True):

@@ -1,10 +1,11 @@
 """Every rate, ratio and quantile of Paddock, each defined once.
 
 Screens, `paddock status`, /metrics, probes, alert rules and rollouts call these functions, so that
-two of them never disagree about the same data. All are pure: `traffic`, of
-`storage.measured_traffic`, reads what a window holds, and a measure makes one figure of it. Without
-data a figure is None, never 0; a count is 0 only if something was measured and nothing happened.
-The measures of instances are in `storage.instance_work`. Imported by every package.
+two of them never disagree about the same data. Measures are pure: `traffic`, which is that of
+`storage.measured_traffic`, reads from the store what a window holds, and a measure makes one figure
+of it. Without data a figure is None, never 0; a count is 0 only if something was measured and
+nothing happened. The measures of instances are in `storage.instance_work`. Imported by every
+package.
 
 The error rate has one denominator: requests that were executed, `ok + failed`. A request that the
 client cancelled says nothing about the answer it did not wait for, and one that admission refused

@@ -20,10 +20,10 @@ from engine.process.connections import Connections, Reader, Writer
 from engine.process.listening import Listening
 from engine.process.peers import Limits, Peer
 from storage import errors
+from storage.control_socket import exchange
 from storage.home import access
 from storage.home.paths import Home
 
-LINE_LIMIT: Final = 1024 * 1024
 SILENCE_S: Final = 10.0
 OWN: Final = 256
 """Connections of the user who runs the node."""
@@ -72,7 +72,7 @@ class ControlSocket:
             self._home.control_socket,
             self._connections.serve,
             admit=lambda: access.admit_to_socket(self._home.control_socket, group),
-            limit=LINE_LIMIT,
+            limit=exchange.LINE_LIMIT,
         )
         await self._listening.start()
 

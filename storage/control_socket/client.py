@@ -164,8 +164,8 @@ async def stop(home: Home, *, reason: str = "") -> None:
         await exchange.answer(home, {"do": "stop", "reason": reason})
     except Unanswered as error:
         raise Unanswered(
-            f"{exchange.node(home)} did not answer, and it is not known whether it will stop; "
-            "`paddock status` shows whether it still runs."
+            f"{exchange.node_in_words(home)} did not answer, and it is not known whether it will "
+            "stop; `paddock status` shows whether it still runs."
         ) from error
 
 
@@ -217,4 +217,6 @@ async def _question(home: Home, do: str) -> dict[str, Any]:
             if holder is None
             else f"if it stays so, end it with `kill -9 {holder}` and start `paddock serve`"
         )
-        raise NodeIsDown(f"{exchange.node(home, holder)} does not answer; {advice}.") from error
+        raise NodeIsDown(
+            f"{exchange.node_in_words(home, holder)} does not answer; {advice}."
+        ) from error

@@ -99,13 +99,19 @@ async def _exchange(home: Home, line: bytes) -> bytes:
         return bytes(answer)
 
 
+def node_in_words(home: Home, holder: int | None = None) -> str:
+    """The node in a sentence, with its process if that is known."""
+    holder = holder or lock.holder(home.lock)
+    return f"The node of {home.root}" + (f" (process {holder})" if holder else "")
+
+
 def _unreachable(home: Home) -> errors.StorageError:
     holder = lock.holder(home.lock)
     if holder is None:
         return NodeIsDown(f"The node of {home.root} is not running; start it with `paddock serve`.")
     return errors.Busy(
-        f"{node(home, holder)} runs, but its control socket is not there: it is starting, or the "
-        "file was removed and is made again within a second. Try again."
+        f"{node_in_words(home, holder)} runs, but its control socket is not there: it is starting, "
+        "or the file was removed and is made again within a second. Try again."
     )
 
 
@@ -117,9 +123,3 @@ def _refusal(error: Mapping[str, Any]) -> errors.StorageError:
         "busy": errors.Busy,
     }
     return kinds.get(str(error.get("code")), Refused)(message)
-
-
-def node(home: Home, holder: int | None = None) -> str:
-    """The node in a sentence, with its process if that is known."""
-    holder = holder or lock.holder(home.lock)
-    return f"The node of {home.root}" + (f" (process {holder})" if holder else "")
