@@ -135,12 +135,12 @@ def _of_action(do: Do, verbs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _known(name: str, names: Iterable[str]) -> str:
-    """The names of the same noun as an unknown one, else those that are like it, else the first."""
+    """The names of the same noun as an unknown one, else similar ones, else the first."""
     known = sorted(names)
     noun = name.partition(".")[0]
     found = [each for each in known if each.startswith(f"{noun}.")]
     if not found and (near := difflib.get_close_matches(name, known, n=3)):
-        return f"like it: {', '.join(near)}"
+        return f"similar: {', '.join(near)}"
     found = found or known
     more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
     return f"known: {', '.join(found[:_SHOWN])}{more}"

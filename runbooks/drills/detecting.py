@@ -52,7 +52,7 @@ class Detecting:
         if fired is None:
             return None
         for_s = rules[fired.rule].for_s
-        waited = f" after its {alert_rule_files.written(for_s)}" if for_s else ""
+        waited = f" (`for` {alert_rule_files.written(for_s)})" if for_s else ""
         said = f"alert {fired.id}, {fired.rule}{waited}: {fired.summary.rstrip('.')}"
         await self._note(detected_at_us=fired.fired_at_us, detected_by=said, alert_id=fired.id)
         return said

@@ -105,7 +105,7 @@ async def test_a_fault_is_detected_when_its_alert_fires_about_the_drill(world: W
     await _alert(world, "support")
     assert await detecting.look() is None
     number = await _alert(world, "drill-smoke")
-    assert await detecting.look() == f"alert {number}, smoke after its 15m: smoke"
+    assert await detecting.look() == f"alert {number}, smoke (`for` 15m): smoke"
     (drill,) = await world.read(drills.tail)
     fired = await world.read(lambda s: alerts.find(s, number))
     assert (drill.alert_id, drill.detected_at_us) == (number, fired.fired_at_us)

@@ -89,7 +89,7 @@ def _with(step: dict[str, object]) -> dict[str, object]:
         ),
         (
             _with({"name": "a", "look": {"probe": "eror_rate"}}),
-            "there is no probe eror_rate; like it: error_rate, ",
+            "there is no probe eror_rate; similar: error_rate, ",
         ),
         ("name: good\nname: bad", "good.yaml:2: cannot be read: name is given twice"),
         ("steps:\n  - look: {probe: a, of: b, probe: c}", "good.yaml:2: cannot be read: probe is"),
