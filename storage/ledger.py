@@ -41,7 +41,10 @@ class LedgerRow(SQLModel, table=True):
 
 
 _ASKED: Final = (
-    select(_intents.c.reason).where(_intents.c.id == col(LedgerRow.intent_id)).scalar_subquery()
+    select(_intents.c.reason)
+    .where(_intents.c.id == col(LedgerRow.intent_id))
+    .correlate(LedgerRow)
+    .scalar_subquery()
 )
 _TEXT: Final = functools.reduce(
     lambda text, part: text + " " + part,

@@ -68,7 +68,7 @@ async def add(  # noqa: PLR0917 the command line passes every option by name
     reason: options.Reason = "",
     as_json: options.Json = False,
 ) -> None:
-    """Register a server: vLLM, SGLang, llama-server, a cloud or another Paddock."""
+    """Register a server. It may be vLLM, llama-server, a cloud endpoint or another Paddock."""
     arguments: dict[str, object] = {
         "url": url,
         "max_connections": max_connections,
