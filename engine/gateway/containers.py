@@ -34,7 +34,9 @@ def _outside(written: bytes, others: bytes) -> bytes:
 
     A text that the value's end cuts is left out, too.
     """
-    marks = written.replace(rb"\\", b"").replace(rb"\"", b"").translate(None, others)
+    if rb'\\"' in written:  # else every backslash before a quote escapes it
+        written = written.replace(rb"\\", b"")
+    marks = written.replace(rb"\"", b"").translate(None, others)
     marks = marks.replace(b'""', b"")  # an even number of quotes changes nothing behind it
     return b"".join(marks.split(b'"')[::2])
 
