@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final
 
+import pytest
+
+from engine.control.ab_tests import people
 from engine.control.ab_tests.controller import AbTests
 from engine.control.ab_tests.decide import Plan
 from engine.control.intents import Intents
@@ -44,10 +48,15 @@ class World(rollout_worlds.World):
     """A service `support` on r1, whose worker is ready; r2 has to be loaded."""
 
     async def begin(self, goals: Iterable[str] = ("thumbs_up",), **arguments: Any) -> AbTest:
-        """A test is started, and accepted."""
-        done = await self.ask(
-            "ab_tests.start", **{"arms": ARMS, "goals": [goal(each) for each in goals]} | arguments
-        )
+        """A test is started, and accepted.
+
+        Its salt follows from the clock: one in a thousand assigns so unevenly that it is marked.
+        """
+        asked = {"arms": ARMS, "goals": [goal(each) for each in goals]} | arguments
+        salts = SimpleNamespace(token_hex=lambda _: f"{self.now_us:016x}")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(people, "secrets", salts)
+            done = await self.ask("ab_tests.start", **asked)
         assert done.state is intents.State.APPLIED, done.outcome
         return await self.test()
 
