@@ -98,6 +98,34 @@ def agreed(name: str, target: str, effect: str, reason: str, *, yes: bool) -> Ag
     return Agreement(target if hard else "", reason)
 
 
+async def act(
+    name: str,
+    target: str,
+    arguments: Mapping[str, object],
+    effect: str,
+    reason: str,
+    *,
+    yes: bool,
+    as_json: bool,
+    expected_version: int | None = None,
+) -> None:
+    """Confirm an action by its effect, hand it in, and print the outcome.
+
+    Raises:
+        errors.Stopped: the person did not agree. Otherwise as `report`.
+    """
+    consent = agreed(name, target, effect, reason, yes=yes)
+    done = await ask(
+        name,
+        target,
+        arguments,
+        reason=consent.reason,
+        expected_version=expected_version,
+        confirm=consent.confirm,
+    )
+    report(done, as_json=as_json)
+
+
 async def do(
     name: str,
     target: str,

@@ -69,15 +69,16 @@ async def _ask(
     async with session.reading() as s:
         test = await find(s, service)
     known = f"{service}  A/B test {test.id} ({ab_test_view.result(test)})"
-    agreed = session.agreed(verb, service, f"{known}  {effect}", reason, yes=yes)
-    done = await session.ask(
+    await session.act(
         verb,
         service,
         {"ab_test": test.id, **more},
-        reason=agreed.reason,
+        f"{known}  {effect}",
+        reason,
+        yes=yes,
+        as_json=as_json,
         expected_version=test.version if versioned else None,
     )
-    session.report(done, as_json=as_json)
 
 
 async def find(s: Session, service: str, id: int | None = None) -> AbTest:

@@ -95,10 +95,8 @@ async def undo(
         await _ask("rollouts.undo", service, effect, {}, reason, yes=yes, as_json=as_json)
         return
     effect = f"{service}  back to revision {to_revision}"
-    agreed = session.agreed("rollouts.undo", service, effect, reason, yes=yes)
     arguments = {"to_revision": to_revision}
-    done = await session.ask("rollouts.undo", service, arguments, reason=agreed.reason)
-    session.report(done, as_json=as_json)
+    await session.act("rollouts.undo", service, arguments, effect, reason, yes=yes, as_json=as_json)
 
 
 async def newest(s: Session, service: str) -> Rollout:
@@ -129,12 +127,13 @@ async def _ask(
     async with session.reading() as s:
         rollout = await newest(s, service)
     known = f"{service}  rollout {rollout.id} (r{rollout.candidate}, {rollout.state.value})"
-    agreed = session.agreed(verb, service, f"{known}  {effect}", reason, yes=yes)
-    done = await session.ask(
+    await session.act(
         verb,
         service,
         {"rollout": rollout.id, **more},
-        reason=agreed.reason,
+        f"{known}  {effect}",
+        reason,
+        yes=yes,
+        as_json=as_json,
         expected_version=rollout.version if versioned else None,
     )
-    session.report(done, as_json=as_json)

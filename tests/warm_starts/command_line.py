@@ -1,8 +1,8 @@
 """Rewrites the command line that /proc and `ps` show for this process.
 
 A forked process has the command line of its parent, but the node and its tests find processes by
-theirs. The kernel reads it from the memory of the process and is told the range with
-PR_SET_MM_MAP, which needs no privileges. Imported by `tests.warm_starts`.
+theirs. The kernel reads it from the memory of the process, in the range set
+with PR_SET_MM_MAP, which needs no privileges. Imported by `tests.warm_starts`.
 """
 
 from __future__ import annotations

@@ -162,8 +162,8 @@ def _end(
 ) -> dict[str, Any]:
     """Why a choice ended, and what it took.
 
-    A stop string and the model's own end are one reason in OpenAI's terms: it is told only where
-    no stop string was asked for.
+    A stop string and the model's own end are one reason in OpenAI's terms. Which
+    it was is known only where no stop string was asked for.
     """
     end: dict[str, Any] = {
         "index": choice["index"],

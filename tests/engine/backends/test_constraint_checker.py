@@ -77,7 +77,7 @@ async def test_a_tenant_leaves_places_to_others_and_gives_back_its_own(checker: 
 
 
 async def test_a_tenant_alone_may_have_three_quarters_of_the_places(checker: Checker) -> None:
-    """Nobody else waits; another who comes finds a place."""
+    """With no other tenant waiting; another that comes finds a place."""
     most = WAITING_LIMIT - TENANT_LIMIT
     alone = [
         asyncio.create_task(checker.check(number(at), "one", WITHIN_S)) for at in range(most + 1)
